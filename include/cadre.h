@@ -1,0 +1,23 @@
+/* libcadre: a pool of model workers on the host's libuv loop. This header includes all of the core; backends have their own (cadre/llama.h).
+ *
+ *   cadre/pool.h      create, options, close, the port for other threads
+ *   cadre/worker.h    what loaders and operations may call, spawn options, worker and model information
+ *   cadre/request.h   what all requests share; then one header per capability:
+ *   cadre/text_to_text.h  cadre/text_embedding.h  cadre/image_embedding.h  cadre/vision.h  cadre/text_to_image.h
+ *   cadre/future.h  cadre/weights.h  cadre/memory.h  cadre/error.h */
+#ifndef CADRE_H
+#define CADRE_H
+
+#include <cadre/error.h>
+#include <cadre/future.h>
+#include <cadre/image_embedding.h>
+#include <cadre/memory.h>
+#include <cadre/pool.h>
+#include <cadre/text_embedding.h>
+#include <cadre/text_to_image.h>
+#include <cadre/text_to_text.h>
+#include <cadre/vision.h>
+#include <cadre/weights.h>
+#include <cadre/worker.h>
+
+#endif

@@ -1,0 +1,52 @@
+/* The llama.cpp backend (libcadre-llama): GGUF files for text-to-text and text embedding.
+ *
+ * Until a registry exists, a host makes a typed loader from a path and options and passes it to a spawn function:
+ *
+ *     cadre_llama_options options = CADRE_LLAMA_OPTIONS_INIT;
+ *     options.path = "SmolLM2-135M-Instruct.Q4_1.gguf";
+ *     cadre_text_to_text_loader loader;
+ *     if (cadre_llama_text_to_text(&options, &loader) == 0)
+ *         cadre_spawn_text_to_text(pool, "smollm2", &loader, NULL, NULL, on_ready, NULL, NULL);
+ *
+ * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from them.
+ * Loads report progress and can be cancelled; a cancelled request stops a running decode. Bad files, unknown architectures and over-long prompts are errors with a text, never an abort. */
+#ifndef CADRE_LLAMA_H
+#define CADRE_LLAMA_H
+
+#include <cadre.h>
+
+CADRE_BEGIN
+
+typedef struct cadre_llama_options {
+    size_t size;
+    const char *path;          /* a GGUF file; copied */
+    int32_t context_length;    /* tokens one request may use in all; default: the model's own, at most 4,096; more than the model was trained for is CADRE_EINVAL at load */
+    int32_t slots;             /* text-to-text: requests one worker runs together, 1 … 64; default 4. Text embedding: texts per batch; default 32 */
+    int32_t batch_tokens;      /* tokens one step may process, ≥ 32; default 512 (text embedding: at least one whole text) */
+    int32_t threads;           /* fixed number; default: what cadre_op_threads() says at each step */
+    int32_t gpu_layers;        /* layers to put on a GPU; default 0 */
+    int32_t use_mmap;          /* 1: map the file (default); 0: read it into memory */
+    const char *chat_template; /* instead of the model's own: a name or a Jinja text that llama.cpp recognises; NULL: the model's own; copied */
+    const char *engine_path;   /* folder of llama.cpp's CPU modules; NULL: beside the engine's library; copied; the first load of the process decides */
+} cadre_llama_options;
+#define CADRE_LLAMA_OPTIONS_INIT                                                                                                                               \
+    {sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL}
+
+/* Any thread. Make a loader that serves one spawn (spawn consumes it, also when it fails; a loader that is not spawned is given back by its release(data)).
+ * CADRE_EINVAL: a NULL, a wrong size, or an option out of range; CADRE_ENOMEM. What is wrong with the file is told by the load. */
+CADRE_EXTERN int cadre_llama_text_to_text(const cadre_llama_options *options, cadre_text_to_text_loader *out);
+CADRE_EXTERN int cadre_llama_text_embedding(const cadre_llama_options *options, cadre_text_embedding_loader *out);
+
+/* Loop thread. Loads the weights once, on a loader thread, for any number of shared loaders. `owned` (may be NULL) is consumed and pays for the weights.
+ * CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
+CADRE_EXTERN int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out);
+
+/* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` is borrowed and may still be pending. options->path is not used. */
+CADRE_EXTERN int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_to_text_loader *out);
+CADRE_EXTERN int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_embedding_loader *out);
+
+/* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL. */
+CADRE_EXTERN int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes);
+
+CADRE_END
+#endif
