@@ -1,0 +1,173 @@
+/* What the files of this backend share.
+ *
+ * weights     a llama_model with the facts of its file: read once, then constant, so any number of workers on any threads may use it at once
+ * generator   text-to-text: one llama_context around weights, one worker thread
+ * embedder    text embedding: likewise
+ *
+ * The engine is C++ behind a C interface: what it reports by NULL or a code becomes an error here, and what it would assert on or throw at (token ids, batch
+ * sizes, empty vocabularies, unknown template names, dead grammars) is checked before the call. */
+#ifndef CADRE_LLAMA_BACKEND_H
+#define CADRE_LLAMA_BACKEND_H
+
+#include <stdbool.h>
+
+#include <cadre/llama.h>
+#include <llama.h>
+
+/* ---- engine.c ---- */
+
+/* Any thread but the loop's: it opens libraries. Starts the engine once for the process; the first call's `path` decides where the CPU modules are. On failure
+ * `detail` says why, and the next call tries again. */
+int cadre__llama_engine_start(const char *path, char *detail, size_t detail_size);
+
+/* What the engine last said against a call on this thread, since _forget; "" when nothing. It only ever becomes a part of some error's detail. */
+void cadre__llama_engine_forget(void);
+const char *cadre__llama_engine_said(void);
+
+/* ---- options.c ---- */
+
+/* The host's options, checked, completed and copied. */
+typedef struct cadre__llama_options {
+    char *path;
+    char *chat_template;
+    char *engine_path;
+    int32_t context_length; /* CADRE_DEFAULT: the model decides */
+    int32_t slots;          /* CADRE_DEFAULT: the capability decides */
+    int32_t batch_tokens;
+    int32_t threads; /* 0: ask before each step */
+    int32_t gpu_layers;
+    bool use_mmap;
+} cadre__llama_options;
+
+#define CADRE__LLAMA_TEXT_SLOTS 4
+#define CADRE__LLAMA_EMBEDDING_SLOTS 32
+#define CADRE__LLAMA_CONTEXT_DEFAULT 4096
+
+int cadre__llama_options_create(const cadre_llama_options *from, bool path_needed, cadre__llama_options **out);
+void cadre__llama_options_destroy(cadre__llama_options *options);
+
+/* ---- file.c ---- */
+
+/* What a GGUF file says about itself. */
+typedef struct cadre__llama_facts {
+    char architecture[64];
+    bool causal;
+    int32_t pooling; /* enum llama_pooling_type */
+    uint32_t context_length;
+    uint32_t layers;
+    uint32_t embedding;
+    uint32_t feed_forward;
+    uint32_t heads;
+    uint32_t key_width; /* of one layer's cache, per token */
+    uint32_t value_width;
+    uint32_t vocabulary;
+    uint64_t tensor_bytes; /* over all parts of a split file */
+} cadre__llama_facts;
+
+/* Blocks. Reads the header and checks that all tensors lie within the file. CADRE_EFORMAT with a detail that names the path. */
+int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size);
+
+/* 0, or CADRE_ECAPABILITY with a detail. */
+int cadre__llama_facts_check(const cadre__llama_facts *facts, cadre_capability capability, char *detail, size_t detail_size);
+
+/* How many tokens one request may use: what the host asked for, or the model's own up to CADRE__LLAMA_CONTEXT_DEFAULT. CADRE_EINVAL with a detail. */
+int cadre__llama_context_length(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t *out, char *detail, size_t detail_size);
+
+/* ---- weights.c ---- */
+
+typedef struct cadre__llama_weights {
+    struct llama_model *model;
+    const struct llama_vocab *vocab;
+    int32_t token_count;   /* of the vocabulary */
+    int32_t longest_piece; /* bytes of the longest token's text */
+    cadre__llama_facts facts;
+} cadre__llama_weights;
+
+/* Loader thread. A `capability` other than -1 is checked before the tensors are read. */
+int cadre__llama_weights_load(cadre_load_context *context, const cadre__llama_options *options, int capability, cadre__llama_weights **out);
+void cadre__llama_weights_destroy(void *weights);
+
+/* ---- tokens.c ---- */
+
+typedef struct cadre__llama_tokens {
+    llama_token *at;
+    int32_t count;
+    int32_t capacity;
+} cadre__llama_tokens;
+
+/* Any thread. Fails with CADRE_ETOOLONG before reading a text that cannot have as few as `limit` tokens, unless `truncate`: then so much of the text is read that
+ * at least `limit` tokens come out. CADRE_EINPUT: not UTF-8; CADRE_ENOMEM. */
+int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate, cadre__llama_tokens *out);
+void cadre__llama_tokens_clear(cadre__llama_tokens *tokens);
+
+/* ---- prompt.c ---- */
+
+/* 1: the template can be applied by the engine. */
+int cadre__llama_template_known(const char *chat_template);
+
+/* The prompt's text: with `chat_template` the chat in its form, else the text as it is. *owned is freed by the caller, and NULL where *out is the input's own. */
+int cadre__llama_prompt(cadre_op *op, const char *chat_template, const cadre_generation_input *input, const char **out, char **owned);
+
+/* ---- text.c ---- */
+
+/* Turns the pieces of tokens into whole code points, and holds back what may be the beginning of a stop string. */
+typedef struct cadre__llama_text {
+    const char *const *stop; /* the input's, alive until `end` */
+    size_t stop_count;
+    char *held; /* valid UTF-8, not emitted yet */
+    size_t length;
+    size_t capacity;
+    unsigned char partial[4]; /* of a code point that is not complete yet */
+    size_t partial_length;
+} cadre__llama_text;
+
+bool cadre__llama_utf8_valid(const char *text, size_t length);
+void cadre__llama_text_start(cadre__llama_text *text, const char *const *stop, size_t stop_count);
+/* Emits what can be emitted. 0; 1: a stop string came, everything before it has been emitted; or emit's error, CADRE_ENOMEM. */
+int cadre__llama_text_push(cadre__llama_text *text, cadre_op *op, const char *bytes, size_t length);
+/* Emits the rest: the answer is over. 0, or as above (1 too: the rest of a code point became U+FFFD, which completed a stop string). */
+int cadre__llama_text_finish(cadre__llama_text *text, cadre_op *op);
+void cadre__llama_text_clear(cadre__llama_text *text);
+
+/* ---- sampler.c ---- */
+
+typedef struct cadre__llama_sampler {
+    const struct llama_vocab *vocab;
+    struct llama_sampler *chain;   /* NULL: the likeliest token */
+    struct llama_sampler *grammar; /* NULL: none */
+} cadre__llama_sampler;
+
+/* `prompt` are the tokens that the penalties begin with. CADRE_EINPUT: the grammar; CADRE_EENGINE. On failure nothing is left to clear. */
+int cadre__llama_sampler_start(cadre__llama_sampler *sampler, const cadre__llama_weights *weights, cadre_op *op, const cadre_sampling *sampling,
+                               const cadre__llama_tokens *prompt);
+/* The next token, accepted; negative: no token is possible. `logits` may be changed; `scratch` has room for the vocabulary. */
+llama_token cadre__llama_sampler_next(cadre__llama_sampler *sampler, float *logits, llama_token_data *scratch, int32_t token_count);
+void cadre__llama_sampler_clear(cadre__llama_sampler *sampler);
+
+/* ---- context.c ---- */
+
+/* Worker thread: the engine's compute threads are made by its first decode, from the thread that decodes. */
+typedef struct cadre__llama_context {
+    struct llama_context *engine;
+    struct llama_batch batch; /* room for batch_tokens */
+    int32_t batch_tokens;
+    cadre_op *const *watched; /* whose cancel stops the decode that runs */
+    size_t watched_count;
+} cadre__llama_context;
+
+int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, const cadre__llama_weights *weights, struct llama_context_params params);
+void cadre__llama_context_clear(cadre__llama_context *context);
+void cadre__llama_context_add(cadre__llama_context *context, llama_token token, llama_pos position, llama_seq_id sequence, bool output);
+/* Decodes what was added. 0; CADRE_ECANCELED: all ops were cancelled, the decode was stopped; CADRE_EENGINE with each op's detail. After either the caller repairs
+ * the engine's memory. */
+int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads);
+
+/* ---- generate.c, embed.c ---- */
+
+/* Makes a model around weights; with `owned` they are destroyed with it, on failure too. Takes over *options on success. Any thread. */
+int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weights *weights, bool owned, cadre__llama_options **options,
+                                  cadre_generation_model *out);
+int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weights *weights, bool owned, cadre__llama_options **options,
+                                 cadre_text_embedding_model *out);
+
+#endif

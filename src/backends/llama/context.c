@@ -1,0 +1,68 @@
+/* One engine context, its batch, and the running of decodes that can be stopped.
+ *
+ * Threads: all of it on the worker's thread. The engine asks `stop` between graph nodes on the thread that called it, so the ops may be looked at there. */
+#include "backend.h"
+
+#include <string.h>
+
+static bool stop(void *data)
+{
+    const cadre__llama_context *context = data;
+    for (size_t i = 0; i < context->watched_count; i++) {
+        if (!cadre_op_cancelled(context->watched[i])) return false;
+    }
+    return context->watched_count > 0;
+}
+
+int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, const cadre__llama_weights *weights, struct llama_context_params params)
+{
+    params.abort_callback = stop;
+    params.abort_callback_data = context;
+    params.no_perf = true;
+    cadre__llama_engine_forget();
+    context->engine = llama_init_from_model(weights->model, params);
+    if (!context->engine)
+        return cadre_op_fail(op, CADRE_EENGINE, "llama.cpp made no context for %u tokens: %s", params.n_ctx, cadre__llama_engine_said());
+    context->batch_tokens = (int32_t)params.n_batch;
+    context->batch = llama_batch_init(context->batch_tokens, 0, 1);
+    const struct llama_batch *batch = &context->batch;
+    bool complete = batch->token && batch->pos && batch->n_seq_id && batch->seq_id && batch->logits && llama_n_batch(context->engine) >= params.n_batch;
+    for (int32_t i = 0; complete && i < context->batch_tokens; i++) complete = batch->seq_id[i] != NULL;
+    return complete ? CADRE_OK : CADRE_ENOMEM;
+}
+
+void cadre__llama_context_clear(cadre__llama_context *context)
+{
+    if (context->engine) {
+        llama_free(context->engine);
+        llama_batch_free(context->batch);
+    }
+    memset(context, 0, sizeof(*context));
+}
+
+void cadre__llama_context_add(cadre__llama_context *context, llama_token token, llama_pos position, llama_seq_id sequence, bool output)
+{
+    struct llama_batch *batch = &context->batch;
+    int32_t i = batch->n_tokens++;
+    batch->token[i] = token;
+    batch->pos[i] = position;
+    batch->n_seq_id[i] = 1;
+    batch->seq_id[i][0] = sequence;
+    batch->logits[i] = output;
+}
+
+int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads)
+{
+    if (threads <= 0) threads = (int32_t)cadre_op_threads(ops[0]);
+    llama_set_n_threads(context->engine, threads, threads);
+    context->watched = ops;
+    context->watched_count = op_count;
+    cadre__llama_engine_forget();
+    int32_t rc = llama_decode(context->engine, context->batch);
+    context->watched_count = 0;
+    if (rc == 0) return CADRE_OK;
+    if (rc == 2) return CADRE_ECANCELED;
+    for (size_t i = 0; i < op_count; i++)
+        cadre_op_fail(ops[i], CADRE_EENGINE, "llama_decode of %d tokens returned %d: %s", context->batch.n_tokens, rc, cadre__llama_engine_said());
+    return CADRE_EENGINE;
+}

@@ -1,0 +1,55 @@
+/* What a model will need, from its file's header. */
+#include "backend.h"
+
+static uint64_t padded(int32_t tokens) { return ((uint64_t)tokens + 255) / 256 * 256; }
+
+/* Keys and values of all layers in f16, for so many tokens. */
+static uint64_t cache_bytes(const cadre__llama_facts *facts, uint64_t tokens)
+{
+    return tokens * facts->layers * 2u * ((uint64_t)facts->key_width + facts->value_width);
+}
+
+/* The engine's buffer for one decode: it keeps the activations of a layer at a time in f32 (the residual, its normed copy, queries, keys and values, two of the
+ * feed-forward's width), the attention mask, and logits for the sequences that sample. */
+static uint64_t compute_bytes(const cadre__llama_facts *facts, uint64_t batch, uint64_t mask_width, uint64_t outputs)
+{
+    uint64_t per_token = 4u * (6u * (uint64_t)facts->embedding + 2u * (uint64_t)facts->feed_forward + facts->key_width + facts->value_width) + 6u * mask_width;
+    return batch * per_token + outputs * facts->vocabulary * 8u;
+}
+
+/* The pages of a context that are neither: batches, candidates, the graph. */
+static uint64_t fixed_bytes(const cadre__llama_facts *facts)
+{
+    return UINT64_C(8) * 1024 * 1024 + UINT64_C(12) * facts->vocabulary;
+}
+
+static uint64_t context_bytes_of(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t context_length)
+{
+    bool text = facts->causal && facts->pooling <= LLAMA_POOLING_TYPE_NONE;
+    uint64_t batch = (uint64_t)options->batch_tokens;
+    if (!text) {
+        if (batch < (uint64_t)context_length) batch = (uint64_t)context_length;
+        return (facts->causal ? cache_bytes(facts, batch) : 0) + compute_bytes(facts, batch, batch, 0) + fixed_bytes(facts);
+    }
+    uint64_t slots = (uint64_t)(options->slots == CADRE_DEFAULT ? CADRE__LLAMA_TEXT_SLOTS : options->slots);
+    return cache_bytes(facts, padded(context_length) * slots) + compute_bytes(facts, batch, padded(context_length), slots) + fixed_bytes(facts);
+}
+
+int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes)
+{
+    char detail[480];
+    cadre__llama_options *copy;
+    cadre__llama_facts facts;
+    int32_t context_length;
+    if (!weights_bytes || !context_bytes) return CADRE_EINVAL;
+    int rc = cadre__llama_options_create(options, true, &copy);
+    if (rc < 0) return rc;
+    rc = cadre__llama_file_read(copy->path, &facts, detail, sizeof(detail));
+    if (rc == CADRE_OK) rc = cadre__llama_context_length(&facts, copy, &context_length, detail, sizeof(detail));
+    if (rc == CADRE_OK) {
+        *weights_bytes = facts.tensor_bytes;
+        *context_bytes = context_bytes_of(&facts, copy, context_length);
+    }
+    cadre__llama_options_destroy(copy);
+    return rc;
+}

@@ -1,0 +1,201 @@
+/* A GGUF file before the engine sees it: is it one, is it whole, what does it hold. */
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+#include "backend.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+static int wrong(char *detail, size_t detail_size, const char *path, const char *format, ...) CADRE_PRINTF(4, 5);
+static int wrong(char *detail, size_t detail_size, const char *path, const char *format, ...)
+{
+    char reason[320];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(reason, sizeof(reason), format, arguments);
+    va_end(arguments);
+    snprintf(detail, detail_size, "%s: %s", path, reason);
+    return CADRE_EFORMAT;
+}
+
+/* The file's length; CADRE_EFORMAT unless it is a regular file that begins as a GGUF file does. */
+static int look(const char *path, uint64_t *bytes, char *detail, size_t detail_size)
+{
+    struct stat status;
+    char magic[4] = {0};
+    if (stat(path, &status) != 0) return wrong(detail, detail_size, path, "%s", errno == ENOENT ? "there is no such file" : "cannot be looked at");
+    if (S_ISDIR(status.st_mode)) return wrong(detail, detail_size, path, "is a directory");
+    if (!S_ISREG(status.st_mode)) return wrong(detail, detail_size, path, "is not a regular file");
+    FILE *file = fopen(path, "rb");
+    if (!file) return wrong(detail, detail_size, path, "%s", errno == EACCES ? "may not be read" : "cannot be opened");
+    size_t count = fread(magic, 1, sizeof(magic), file);
+    fclose(file);
+    if (count < sizeof(magic) || memcmp(magic, "GGUF", sizeof(magic)) != 0) return wrong(detail, detail_size, path, "is not a GGUF file");
+    *bytes = (uint64_t)status.st_size;
+    return CADRE_OK;
+}
+
+/* All tensors lie within the file; their bytes are added to *total. */
+static int measure(const struct gguf_context *gguf, const char *path, uint64_t file_bytes, uint64_t *total, char *detail, size_t detail_size)
+{
+    uint64_t base = gguf_get_data_offset(gguf);
+    int64_t count = gguf_get_n_tensors(gguf);
+    for (int64_t i = 0; i < count; i++) {
+        uint64_t size = gguf_get_tensor_size(gguf, i), end;
+        if (__builtin_add_overflow(base, (uint64_t)gguf_get_tensor_offset(gguf, i), &end) || __builtin_add_overflow(end, size, &end) || end > file_bytes)
+            return wrong(detail, detail_size, path, "is cut short: its tensor %.64s lies beyond its %llu bytes", gguf_get_tensor_name(gguf, i),
+                         (unsigned long long)file_bytes);
+        *total += size;
+    }
+    return CADRE_OK;
+}
+
+/* ---- keys ---- */
+
+static int64_t find(const struct gguf_context *gguf, const cadre__llama_facts *facts, const char *name)
+{
+    char key[160];
+    snprintf(key, sizeof(key), "%s.%s", facts->architecture, name);
+    return gguf_find_key(gguf, key);
+}
+
+static uint32_t number_of(const struct gguf_context *gguf, int64_t id, uint32_t otherwise)
+{
+    switch (gguf_get_kv_type(gguf, id)) {
+    case GGUF_TYPE_UINT32: return gguf_get_val_u32(gguf, id);
+    case GGUF_TYPE_INT32: return (uint32_t)gguf_get_val_i32(gguf, id);
+    case GGUF_TYPE_UINT64: return (uint32_t)gguf_get_val_u64(gguf, id);
+    case GGUF_TYPE_UINT16: return gguf_get_val_u16(gguf, id);
+    case GGUF_TYPE_UINT8: return gguf_get_val_u8(gguf, id);
+    default: return otherwise;
+    }
+}
+
+/* A number of the architecture; of a list with one entry per layer, the largest. */
+static uint32_t number(const struct gguf_context *gguf, const cadre__llama_facts *facts, const char *name, uint32_t otherwise)
+{
+    int64_t id = find(gguf, facts, name);
+    if (id < 0) return otherwise;
+    if (gguf_get_kv_type(gguf, id) != GGUF_TYPE_ARRAY) return number_of(gguf, id, otherwise);
+    enum gguf_type type = gguf_get_arr_type(gguf, id);
+    if (type != GGUF_TYPE_UINT32 && type != GGUF_TYPE_INT32) return otherwise;
+    const uint32_t *list = gguf_get_arr_data(gguf, id);
+    size_t count = gguf_get_arr_n(gguf, id);
+    uint32_t largest = count > 0 ? 0 : otherwise;
+    for (size_t i = 0; i < count; i++) {
+        if (list[i] > largest && list[i] <= INT32_MAX) largest = list[i];
+    }
+    return largest;
+}
+
+static bool flag(const struct gguf_context *gguf, const cadre__llama_facts *facts, const char *name, bool otherwise)
+{
+    int64_t id = find(gguf, facts, name);
+    return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_BOOL ? gguf_get_val_bool(gguf, id) : otherwise;
+}
+
+static int read_facts(const struct gguf_context *gguf, const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
+{
+    int64_t id = gguf_find_key(gguf, "general.architecture");
+    if (id < 0 || gguf_get_kv_type(gguf, id) != GGUF_TYPE_STRING) return wrong(detail, detail_size, path, "does not name its architecture");
+    snprintf(out->architecture, sizeof(out->architecture), "%s", gguf_get_val_str(gguf, id));
+    out->causal = flag(gguf, out, "attention.causal", true);
+    out->pooling = (int32_t)number(gguf, out, "pooling_type", (uint32_t)LLAMA_POOLING_TYPE_UNSPECIFIED);
+    out->context_length = number(gguf, out, "context_length", 0);
+    out->layers = number(gguf, out, "block_count", 0);
+    out->embedding = number(gguf, out, "embedding_length", 0);
+    out->feed_forward = number(gguf, out, "feed_forward_length", 0);
+    out->heads = number(gguf, out, "attention.head_count", 1);
+    if (out->heads == 0) out->heads = 1;
+    uint32_t cache_heads = number(gguf, out, "attention.head_count_kv", out->heads);
+    out->key_width = cache_heads * number(gguf, out, "attention.key_length", out->embedding / out->heads);
+    out->value_width = cache_heads * number(gguf, out, "attention.value_length", out->embedding / out->heads);
+    int64_t tokens = gguf_find_key(gguf, "tokenizer.ggml.tokens");
+    if (tokens >= 0 && gguf_get_kv_type(gguf, tokens) == GGUF_TYPE_ARRAY) out->vocabulary = (uint32_t)gguf_get_arr_n(gguf, tokens);
+    if (out->vocabulary == 0) return wrong(detail, detail_size, path, "has no vocabulary (is it a projector or an adapter?)");
+    if (out->context_length == 0 || out->context_length > INT32_MAX || out->layers == 0 || out->embedding == 0)
+        return wrong(detail, detail_size, path, "lacks the sizes of its architecture %s", out->architecture);
+    return CADRE_OK;
+}
+
+/* ---- split files ---- */
+
+/* Adds the lengths of the other parts, which are nearly all tensors. */
+static int add_parts(const struct gguf_context *gguf, const char *path, uint64_t *total, char *detail, size_t detail_size)
+{
+    int64_t id = gguf_find_key(gguf, "split.count");
+    int count = id < 0 ? 1 : (int)(number_of(gguf, id, 1) & 0xFFFF);
+    char prefix[4096], part[4096 + 32];
+    if (count < 2) return CADRE_OK;
+    if (llama_split_prefix(prefix, sizeof(prefix), path, 0, count) <= 0)
+        return wrong(detail, detail_size, path, "is one of %d parts, and not named as the first (NAME-00001-of-%05d.gguf)", count, count);
+    for (int i = 1; i < count; i++) {
+        uint64_t bytes;
+        if (llama_split_path(part, sizeof(part), prefix, i, count) <= 0) return wrong(detail, detail_size, path, "has too long a name");
+        int rc = look(part, &bytes, detail, detail_size);
+        if (rc < 0) return rc;
+        *total += bytes;
+    }
+    return CADRE_OK;
+}
+
+int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
+{
+    struct gguf_init_params params = {.no_alloc = true, .ctx = NULL};
+    uint64_t bytes;
+    memset(out, 0, sizeof(*out));
+    int rc = look(path, &bytes, detail, detail_size);
+    if (rc < 0) return rc;
+    cadre__llama_engine_forget();
+    struct gguf_context *gguf = gguf_init_from_file(path, params);
+    if (!gguf) return wrong(detail, detail_size, path, "is a damaged GGUF file: %s", cadre__llama_engine_said());
+    rc = read_facts(gguf, path, out, detail, detail_size);
+    if (rc == CADRE_OK) rc = measure(gguf, path, bytes, &out->tensor_bytes, detail, detail_size);
+    if (rc == CADRE_OK) rc = add_parts(gguf, path, &out->tensor_bytes, detail, detail_size);
+    gguf_free(gguf);
+    return rc;
+}
+
+/* ---- what the facts allow ---- */
+
+static bool pooled(const cadre__llama_facts *facts)
+{
+    return facts->pooling == LLAMA_POOLING_TYPE_MEAN || facts->pooling == LLAMA_POOLING_TYPE_CLS || facts->pooling == LLAMA_POOLING_TYPE_LAST;
+}
+
+/* An encoder that states no pooling is taken by its mean; a generative model must state that it makes vectors. */
+static bool embeds(const cadre__llama_facts *facts)
+{
+    return pooled(facts) || (!facts->causal && facts->pooling != LLAMA_POOLING_TYPE_RANK);
+}
+
+int cadre__llama_facts_check(const cadre__llama_facts *facts, cadre_capability capability, char *detail, size_t detail_size)
+{
+    bool encoder_decoder = strcmp(facts->architecture, "t5") == 0 || strcmp(facts->architecture, "t5encoder") == 0;
+    const char *problem = NULL;
+    if (capability == CADRE_TEXT_TO_TEXT && encoder_decoder)
+        problem = "has an encoder apart from its decoder";
+    else if (capability == CADRE_TEXT_TO_TEXT && !facts->causal)
+        problem = "is an encoder: it makes vectors, not text";
+    else if (capability == CADRE_TEXT_TO_TEXT && (pooled(facts) || facts->pooling == LLAMA_POOLING_TYPE_RANK))
+        problem = "is made for vectors (it states a pooling), not for text";
+    else if (capability == CADRE_TEXT_EMBEDDING && (encoder_decoder || !embeds(facts)))
+        problem = "states no pooling of its tokens into one vector: it is not an embedding model";
+    if (!problem) return CADRE_OK;
+    snprintf(detail, detail_size, "the model (architecture %s) %s", facts->architecture, problem);
+    return CADRE_ECAPABILITY;
+}
+
+int cadre__llama_context_length(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t *out, char *detail, size_t detail_size)
+{
+    int32_t most = (int32_t)facts->context_length;
+    *out = options->context_length;
+    if (*out == CADRE_DEFAULT) *out = most < CADRE__LLAMA_CONTEXT_DEFAULT ? most : CADRE__LLAMA_CONTEXT_DEFAULT;
+    if (*out <= most) return CADRE_OK;
+    snprintf(detail, detail_size, "context_length is %d, the model was trained for %d", *out, most);
+    return CADRE_EINVAL;
+}

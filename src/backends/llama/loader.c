@@ -1,0 +1,128 @@
+/* The public functions: loaders of the three kinds from a path and options.
+ *
+ * Threads: the own-copy make functions run on a loader thread, the shared ones on the loop, where they only lay a small struct around what is loaded; both end
+ * before the loader's release runs, so the loader's data needs no lock. */
+#include "backend.h"
+
+#include <stdlib.h>
+
+/* A loader's data. */
+typedef struct source {
+    cadre__llama_options *options; /* taken over by the model */
+    cadre_future *weights;         /* counted; NULL: an own copy */
+} source;
+
+static void source_release(void *data)
+{
+    source *from = data;
+    cadre_future_release(from->weights);
+    cadre__llama_options_destroy(from->options);
+    free(from);
+}
+
+static int source_create(const cadre_llama_options *options, cadre_weights_future *weights, source **out)
+{
+    source *from = calloc(1, sizeof(*from));
+    if (!from) return CADRE_ENOMEM;
+    int rc = cadre__llama_options_create(options, weights == NULL, &from->options);
+    if (rc < 0) {
+        free(from);
+        return rc;
+    }
+    if (weights) from->weights = cadre_future_retain(cadre_weights_future_untyped(weights));
+    *out = from;
+    return CADRE_OK;
+}
+
+/* ---- text-to-text ---- */
+
+static int make_text(cadre_load_context *context, cadre_weights *shared, void *data, cadre_generation_model *out)
+{
+    source *from = data;
+    cadre__llama_weights *weights = shared ? cadre_weights_payload(shared) : NULL;
+    int rc = shared ? CADRE_OK : cadre__llama_weights_load(context, from->options, CADRE_TEXT_TO_TEXT, &weights);
+    return rc < 0 ? rc : cadre__llama_generator_create(context, weights, !shared, &from->options, out);
+}
+
+static cadre_text_to_text_future *load_text(cadre_load_context *context, void *data)
+{
+    source *from = data;
+    if (from->weights) return cadre_text_to_text_load_shared(context, (cadre_weights_future *)from->weights, make_text, data);
+    return cadre_text_to_text_load_blocking(context, NULL, make_text, data);
+}
+
+static int text_loader(const cadre_llama_options *options, cadre_weights_future *weights, cadre_text_to_text_loader *out)
+{
+    source *from;
+    int rc = source_create(options, weights, &from);
+    if (rc == CADRE_OK) *out = (cadre_text_to_text_loader){sizeof(*out), load_text, from, source_release};
+    return rc;
+}
+
+int cadre_llama_text_to_text(const cadre_llama_options *options, cadre_text_to_text_loader *out)
+{
+    return out ? text_loader(options, NULL, out) : CADRE_EINVAL;
+}
+
+int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_to_text_loader *out)
+{
+    return weights && out ? text_loader(options, weights, out) : CADRE_EINVAL;
+}
+
+/* ---- text embedding ---- */
+
+static int make_embedding(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_embedding_model *out)
+{
+    source *from = data;
+    cadre__llama_weights *weights = shared ? cadre_weights_payload(shared) : NULL;
+    int rc = shared ? CADRE_OK : cadre__llama_weights_load(context, from->options, CADRE_TEXT_EMBEDDING, &weights);
+    return rc < 0 ? rc : cadre__llama_embedder_create(context, weights, !shared, &from->options, out);
+}
+
+static cadre_text_embedding_future *load_embedding(cadre_load_context *context, void *data)
+{
+    source *from = data;
+    if (from->weights) return cadre_text_embedding_load_shared(context, (cadre_weights_future *)from->weights, make_embedding, data);
+    return cadre_text_embedding_load_blocking(context, NULL, make_embedding, data);
+}
+
+static int embedding_loader(const cadre_llama_options *options, cadre_weights_future *weights, cadre_text_embedding_loader *out)
+{
+    source *from;
+    int rc = source_create(options, weights, &from);
+    if (rc == CADRE_OK) *out = (cadre_text_embedding_loader){sizeof(*out), load_embedding, from, source_release};
+    return rc;
+}
+
+int cadre_llama_text_embedding(const cadre_llama_options *options, cadre_text_embedding_loader *out)
+{
+    return out ? embedding_loader(options, NULL, out) : CADRE_EINVAL;
+}
+
+int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_embedding_loader *out)
+{
+    return weights && out ? embedding_loader(options, weights, out) : CADRE_EINVAL;
+}
+
+/* ---- shared weights ---- */
+
+static int load_weights(cadre_load_context *context, void *data, cadre_weights_value *out)
+{
+    cadre__llama_weights *weights;
+    int rc = cadre__llama_weights_load(context, data, -1, &weights);
+    if (rc == CADRE_OK) *out = (cadre_weights_value){sizeof(*out), weights, cadre__llama_weights_destroy};
+    return rc;
+}
+
+static void options_release(void *data) { cadre__llama_options_destroy(data); }
+
+int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out)
+{
+    cadre__llama_options *copy;
+    int rc = pool && out ? cadre__llama_options_create(options, true, &copy) : CADRE_EINVAL;
+    if (rc < 0) {
+        cadre_reservation_release(owned);
+        return rc;
+    }
+    return cadre_weights_load_blocking(pool, load_weights, copy, options_release, owned, out);
+}

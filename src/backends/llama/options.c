@@ -1,0 +1,65 @@
+/* The host's options: range checks, defaults, copies. */
+#include "backend.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_SLOTS 64
+#define MIN_BATCH_TOKENS 32
+#define MAX_BATCH_TOKENS 65536
+#define DEFAULT_BATCH_TOKENS 512
+#define MAX_THREADS 512
+
+static bool within(int32_t value, int32_t low, int32_t high) { return value == CADRE_DEFAULT || (value >= low && value <= high); }
+
+static bool in_range(const cadre_llama_options *o)
+{
+    return within(o->context_length, 1, INT32_MAX) && within(o->slots, 1, MAX_SLOTS) && within(o->batch_tokens, MIN_BATCH_TOKENS, MAX_BATCH_TOKENS) &&
+           within(o->threads, 1, MAX_THREADS) && within(o->gpu_layers, 0, INT32_MAX) && within(o->use_mmap, 0, 1);
+}
+
+/* A copy of `from`, NULL of NULL; false: out of memory. */
+static bool copy_string(const char *from, char **out)
+{
+    *out = NULL;
+    if (!from) return true;
+    size_t size = strlen(from) + 1;
+    *out = malloc(size);
+    if (*out) memcpy(*out, from, size);
+    return *out != NULL;
+}
+
+static int32_t or_default(int32_t value, int32_t otherwise) { return value == CADRE_DEFAULT ? otherwise : value; }
+
+int cadre__llama_options_create(const cadre_llama_options *from, bool path_needed, cadre__llama_options **out)
+{
+    cadre_llama_options given = CADRE_LLAMA_OPTIONS_INIT;
+    if (!from || from->size < sizeof(from->size) || from->size > sizeof(given)) return CADRE_EINVAL;
+    memcpy(&given, from, from->size);
+    if (!in_range(&given) || (path_needed && (!given.path || !given.path[0]))) return CADRE_EINVAL;
+
+    cadre__llama_options *options = calloc(1, sizeof(*options));
+    if (!options) return CADRE_ENOMEM;
+    options->context_length = given.context_length;
+    options->slots = given.slots;
+    options->batch_tokens = or_default(given.batch_tokens, DEFAULT_BATCH_TOKENS);
+    options->threads = or_default(given.threads, 0);
+    options->gpu_layers = or_default(given.gpu_layers, 0);
+    options->use_mmap = given.use_mmap != 0;
+    if (!copy_string(given.path, &options->path) || !copy_string(given.chat_template, &options->chat_template) ||
+        !copy_string(given.engine_path, &options->engine_path)) {
+        cadre__llama_options_destroy(options);
+        return CADRE_ENOMEM;
+    }
+    *out = options;
+    return CADRE_OK;
+}
+
+void cadre__llama_options_destroy(cadre__llama_options *options)
+{
+    if (!options) return;
+    free(options->path);
+    free(options->chat_template);
+    free(options->engine_path);
+    free(options);
+}

@@ -1,0 +1,15 @@
+/* Embeddings, of texts and of pictures: the payload of their jobs, batching, results. */
+#ifndef CADRE__EMBEDDING_H
+#define CADRE__EMBEDDING_H
+
+#include "pool/job.h"
+#include "pool/runner.h"
+
+void cadre__text_embedding_run(cadre__runner *runner, cadre__job *job);
+void cadre__image_embedding_run(cadre__runner *runner, cadre__job *job);
+void cadre__embedding_finish(cadre_request *request, cadre__job *job, int status);
+void cadre__embedding_dispose(const cadre_allocator *allocator, cadre__job *job);
+size_t cadre__embedding_rows(const cadre__job *job);
+bool cadre__embedding_joins(const cadre__job *a, const cadre__job *b);
+
+#endif

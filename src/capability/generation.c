@@ -1,0 +1,256 @@
+#include "capability/generation.h"
+
+#include "pool/pool.h"
+#include "pool/request.h"
+
+#define STOPS_MAX 16
+#define MESSAGES_MAX 65536
+
+typedef struct payload {
+    cadre_generation_input input;
+    cadre_generation_output output;
+    cadre__images images;
+    size_t arena_bytes;
+    char *arena; /* copies of all that input points to */
+    char *text;  /* of a request without on_text */
+    size_t text_length, text_capacity;
+    size_t emitted;
+} payload;
+
+/* ---- checking ---- */
+
+static int check_text(cadre_pool *pool, const char *field, const char *text)
+{
+    if (!text) return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is NULL", field);
+    size_t wrong = cadre__utf8_invalid(text, strlen(text));
+    return wrong == SIZE_MAX ? CADRE_OK : cadre__pool_refuse(pool, CADRE_EINVAL, "%s is not UTF-8 at byte %zu", field, wrong);
+}
+
+static int check_range(cadre_pool *pool, const char *field, float value, double least, double most)
+{
+    if (isnan(value) || ((double)value >= least && (double)value <= most)) return CADRE_OK;
+    return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.%s is %g, not within %g…%g", field, (double)value, least, most);
+}
+
+static int check_stops(cadre_pool *pool, const cadre_sampling *s)
+{
+    if (s->stop_count > STOPS_MAX || (s->stop_count && !s->stop)) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.stop has %zu entries, not within 0…%d", s->stop_count, STOPS_MAX);
+    for (size_t i = 0; i < s->stop_count; i++) {
+        if (!s->stop[i] || !*s->stop[i]) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.stop[%zu] is NULL or empty", i);
+        int rc = check_text(pool, "sampling.stop", s->stop[i]);
+        if (rc != CADRE_OK) return rc;
+    }
+    return s->grammar ? check_text(pool, "sampling.grammar", s->grammar) : CADRE_OK;
+}
+
+static int check_sampling(cadre_pool *pool, const cadre_sampling *s)
+{
+    if (s->size != sizeof *s) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.size is not that of cadre_sampling");
+    const struct {
+        const char *field;
+        float value;
+        double least, most;
+    } ranges[] = {{"temperature", s->temperature, 0, 1e6},          {"top_p", s->top_p, 0, 1},
+                  {"min_p", s->min_p, 0, 1},                        {"repeat_penalty", s->repeat_penalty, 1e-6, 1e6},
+                  {"frequency_penalty", s->frequency_penalty, -2, 2}, {"presence_penalty", s->presence_penalty, -2, 2}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
+        int rc = check_range(pool, ranges[i].field, ranges[i].value, ranges[i].least, ranges[i].most);
+        if (rc != CADRE_OK) return rc;
+    }
+    if (s->top_k < CADRE_DEFAULT) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.top_k is %d, not at least 0", s->top_k);
+    if (s->seed < CADRE_DEFAULT || s->seed > (int64_t)UINT32_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.seed is %lld, not within 0…4294967295", (long long)s->seed);
+    if (s->max_tokens != CADRE_DEFAULT && s->max_tokens < 1) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.max_tokens is %d, not at least 1", s->max_tokens);
+    return check_stops(pool, s);
+}
+
+static int check_messages(cadre_pool *pool, const cadre__generation_request *r)
+{
+    if (r->message_count < 1 || r->message_count > MESSAGES_MAX)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "message_count is %zu, not within 1…%d", r->message_count, MESSAGES_MAX);
+    for (size_t i = 0; i < r->message_count; i++) {
+        int rc = check_text(pool, "messages[].role", r->messages[i].role);
+        if (rc == CADRE_OK) rc = check_text(pool, "messages[].content", r->messages[i].content);
+        if (rc != CADRE_OK) return rc;
+        if (!*r->messages[i].role) return cadre__pool_refuse(pool, CADRE_EINVAL, "messages[%zu].role is empty", i);
+    }
+    return CADRE_OK;
+}
+
+static int check(cadre_pool *pool, const cadre__generation_request *r)
+{
+    const char *field = r->capability == CADRE_VISION ? "query" : "text";
+    if (!r->on_done) return cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
+    if (!r->text == !r->messages) return cadre__pool_refuse(pool, CADRE_EINVAL, r->text ? "both text and messages are set" : "%s is NULL", field);
+    int rc = r->text ? check_text(pool, field, r->text) : check_messages(pool, r);
+    if (rc != CADRE_OK) return rc;
+    if (r->text && !*r->text) return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is empty", field);
+    return check_sampling(pool, r->sampling);
+}
+
+/* ---- copying: all strings and tables of the input in one block ---- */
+
+typedef struct arena {
+    char *base; /* NULL while measuring */
+    size_t used;
+} arena;
+
+static void *arena_take(arena *a, const void *from, size_t bytes, size_t align)
+{
+    a->used = (a->used + align - 1) / align * align;
+    char *to = a->base ? a->base + a->used : NULL;
+    if (to && bytes) memcpy(to, from, bytes);
+    a->used += bytes;
+    return to;
+}
+
+static const char *arena_string(arena *a, const char *text)
+{
+    return text ? arena_take(a, text, strlen(text) + 1, 1) : NULL;
+}
+
+static void fill_arena(arena *a, const cadre__generation_request *r, cadre_generation_input *input)
+{
+    if (r->messages) {
+        cadre_chat_message *messages = arena_take(a, r->messages, r->message_count * sizeof *messages, sizeof(void *));
+        for (size_t i = 0; i < r->message_count; i++) {
+            const char *role = arena_string(a, r->messages[i].role), *content = arena_string(a, r->messages[i].content);
+            if (messages) messages[i] = (cadre_chat_message){role, content};
+        }
+        input->messages = messages;
+    }
+    input->text = arena_string(a, r->text);
+    const cadre_sampling *s = r->sampling;
+    const char **stops = s->stop_count ? arena_take(a, s->stop, s->stop_count * sizeof *stops, sizeof(void *)) : NULL;
+    for (size_t i = 0; i < s->stop_count; i++) {
+        const char *stop = arena_string(a, s->stop[i]);
+        if (stops) stops[i] = stop;
+    }
+    input->sampling.stop = stops;
+    input->sampling.grammar = arena_string(a, s->grammar);
+}
+
+static payload *make_payload(const cadre_allocator *allocator, const cadre__generation_request *r)
+{
+    payload *p = cadre__alloc(allocator, sizeof *p);
+    if (!p) return NULL;
+    bool lent = r->options->release != NULL;
+    p->input = (cadre_generation_input){.size = sizeof p->input, .text = r->text, .messages = r->messages, .message_count = r->messages ? r->message_count : 0, .raw = r->raw, .sampling = *r->sampling};
+    int rc = CADRE_OK;
+    if (!lent) {
+        arena a = {0};
+        fill_arena(&a, r, &p->input);
+        p->arena_bytes = a.used;
+        a = (arena){.base = p->arena = allocator->alloc(p->arena_bytes, allocator->data)};
+        if (p->arena)
+            fill_arena(&a, r, &p->input);
+        else
+            rc = CADRE_ENOMEM;
+    }
+    if (rc == CADRE_OK && r->image_count) rc = cadre__images_copy(allocator, &p->images, r->images, r->image_count, lent);
+    if (rc == CADRE_OK) return p;
+    cadre__job orphan = {.payload = p};
+    cadre__generation_dispose(allocator, &orphan);
+    return NULL;
+}
+
+int cadre__refuse_lent(const cadre_request_options *options, int error)
+{
+    if (options && options->size == sizeof *options && options->release) options->release(options->release_data);
+    return error;
+}
+
+int cadre__generation_submit(cadre_pool *pool, const cadre__generation_request *r, cadre_request_id *out)
+{
+    cadre__submission submission = {.key = r->key, .data = r->data, .on_text = r->on_text, .on_generation = r->on_done};
+    struct cadre__model *model = NULL;
+    int rc = check(pool, r);
+    if (rc == CADRE_OK && r->capability == CADRE_VISION) rc = cadre__images_check(pool, r->images, r->image_count, CADRE_DESCRIBE_IMAGES_MAX);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, r->capability, r->key, r->options, &submission.options, &model);
+    if (rc != CADRE_OK) return cadre__refuse_lent(r->options, rc);
+    submission.payload = make_payload(cadre__pool_allocator(pool), r);
+    rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
+    return rc == CADRE_OK ? rc : cadre__refuse_lent(r->options, rc);
+}
+
+/* ---- the worker ---- */
+
+int cadre__generation_prepare(cadre__runner *runner, cadre__job *job)
+{
+    payload *p = job->payload;
+    int rc = cadre__images_decode(runner, job, &p->images);
+    p->input.images = p->images.pixels;
+    p->input.image_count = p->images.count;
+    return rc;
+}
+
+const cadre_generation_input *cadre__generation_input(const cadre__job *job)
+{
+    return &((const payload *)job->payload)->input;
+}
+
+int cadre__generation_emitted(cadre__job *job, const char *text, size_t length)
+{
+    payload *p = job->payload;
+    p->emitted += length;
+    if (job->streams) return CADRE_OK;
+    const cadre_allocator *allocator = &job->runner->port->allocator;
+    size_t needed;
+    if (!cadre__add(p->text_length, length, &needed) || !cadre__add(needed, 1, &needed)) return CADRE_ENOMEM;
+    if (needed > p->text_capacity) {
+        size_t capacity = needed < 128 ? 256 : needed * 2;
+        char *grown = cadre__alloc(allocator, capacity);
+        if (!grown) return CADRE_ENOMEM;
+        if (p->text_length) memcpy(grown, p->text, p->text_length);
+        cadre__free(allocator, p->text, p->text_capacity);
+        p->text = grown;
+        p->text_capacity = capacity;
+    }
+    memcpy(p->text + p->text_length, text, length);
+    p->text_length += length;
+    p->text[p->text_length] = '\0';
+    return CADRE_OK;
+}
+
+void cadre__generation_ended(cadre__job *job, const cadre_generation_output *output)
+{
+    ((payload *)job->payload)->output = *output;
+}
+
+void cadre__generation_run(cadre__runner *runner, cadre__job *job)
+{
+    payload *p = job->payload;
+    cadre_generation_output output = {.size = sizeof output};
+    int rc = cadre__generation_prepare(runner, job);
+    const cadre_generation_model *model = &runner->box->value.generation;
+    runner->operations++;
+    if (rc == CADRE_OK) rc = model->ops->generate(model->self, job, &p->input, &output);
+    p->output = output;
+    if (rc >= 0 && job->status < 0) rc = job->status;
+    cadre__runner_complete(runner, job, rc < 0 ? rc : CADRE_OK);
+}
+
+/* ---- the loop ---- */
+
+void cadre__generation_finish(cadre_request *request, cadre__job *job, int status)
+{
+    cadre_generation result = {.size = sizeof result};
+    if (status >= 0) {
+        const payload *p = job->payload;
+        result.finish = p->output.finish;
+        result.text = job->streams ? NULL : p->text ? p->text : "";
+        result.text_length = p->emitted;
+        result.prompt_tokens = p->output.prompt_tokens;
+        result.cached_tokens = p->output.cached_tokens;
+        result.generated_tokens = p->output.generated_tokens;
+    }
+    request->on_done.generation(request, status, status < 0 ? NULL : &result);
+}
+
+void cadre__generation_dispose(const cadre_allocator *allocator, cadre__job *job)
+{
+    payload *p = job->payload;
+    cadre__images_free(allocator, &p->images);
+    cadre__free(allocator, p->arena, p->arena_bytes);
+    cadre__free(allocator, p->text, p->text_capacity);
+    cadre__free(allocator, p, sizeof *p);
+}

@@ -1,0 +1,118 @@
+#include "capability/text_to_image.h"
+
+#include "capability/generation.h"
+#include "capability/typed.h"
+#include "pool/pool.h"
+#include "pool/request.h"
+
+CADRE__TYPED(cadre_text_to_image, cadre_spawn_text_to_image, cadre_text_to_image_model, CADRE_TEXT_TO_IMAGE)
+
+/* Step reports: the words are relaxed, at most one message is under way, and it lies before the job's own in the inbox. */
+typedef struct payload {
+    cadre_text_to_image_input input;
+    size_t bytes; /* of the block, with the strings */
+    cadre_image image;
+    cadre_blob pixels;
+    cadre__message report;
+    cadre__job *job;
+    atomic_bool sent;
+    atomic_uint done, total;
+    char strings[];
+} payload;
+
+static int check(cadre_pool *pool, const cadre_generate_image_params *p)
+{
+    const struct {
+        const char *field, *text;
+    } texts[] = {{"prompt", p->prompt}, {"negative_prompt", p->negative_prompt ? p->negative_prompt : ""}};
+    if (!p->on_done) return cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
+    for (size_t i = 0; i < 2; i++) {
+        if (!texts[i].text) return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is NULL", texts[i].field);
+        size_t wrong = cadre__utf8_invalid(texts[i].text, strlen(texts[i].text));
+        if (wrong != SIZE_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is not UTF-8 at byte %zu", texts[i].field, wrong);
+    }
+    const struct {
+        const char *field;
+        int64_t value, least, most;
+    } ranges[] = {{"width", p->width, 1, 16384}, {"height", p->height, 1, 16384}, {"steps", p->steps, 1, 1000}, {"seed", p->seed, 0, UINT32_MAX}};
+    for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
+        if (ranges[i].value != CADRE_DEFAULT && (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most))
+            return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is %lld, not within %lld…%lld", ranges[i].field, (long long)ranges[i].value, (long long)ranges[i].least, (long long)ranges[i].most);
+    if (!isnan(p->guidance) && (!(p->guidance >= 0) || isinf(p->guidance))) return cadre__pool_refuse(pool, CADRE_EINVAL, "guidance is %g, not at least 0", (double)p->guidance);
+    return CADRE_OK;
+}
+
+static payload *make_payload(const cadre_allocator *allocator, const cadre_generate_image_params *params)
+{
+    const char *negative = params->negative_prompt ? params->negative_prompt : "";
+    bool lent = params->options.release != NULL;
+    size_t prompt_bytes = lent ? 0 : strlen(params->prompt) + 1, negative_bytes = lent ? 0 : strlen(negative) + 1;
+    size_t bytes = sizeof(payload) + prompt_bytes + negative_bytes;
+    payload *p = cadre__alloc(allocator, bytes);
+    if (!p) return NULL;
+    p->bytes = bytes;
+    p->input = (cadre_text_to_image_input){sizeof p->input, params->prompt, negative, params->width, params->height, params->steps, params->guidance, params->seed};
+    if (lent) return p;
+    p->input.prompt = memcpy(p->strings, params->prompt, prompt_bytes);
+    p->input.negative_prompt = memcpy(p->strings + prompt_bytes, negative, negative_bytes);
+    return p;
+}
+
+int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *theirs, cadre_request_id *out)
+{
+    if (out) *out = 0;
+    if (!pool || !theirs) return CADRE_EINVAL;
+    cadre_generate_image_params params = CADRE_GENERATE_IMAGE_PARAMS_INIT;
+    if (!cadre__overlay(&params, sizeof params, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_image_params");
+    cadre__submission submission = {.key = params.key, .data = params.data, .on_step = params.on_step, .on_image = params.on_done};
+    struct cadre__model *model = NULL;
+    int rc = check(pool, &params);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_TO_IMAGE, params.key, &params.options, &submission.options, &model);
+    if (rc != CADRE_OK) return cadre__refuse_lent(&params.options, rc);
+    submission.payload = make_payload(cadre__pool_allocator(pool), &params);
+    rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
+    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params.options, rc);
+}
+
+static void deliver_report(cadre_pool *pool, cadre__message *message)
+{
+    (void)pool;
+    payload *p = CADRE__CONTAINER(message, payload, report);
+    atomic_exchange_explicit(&p->sent, false, memory_order_acq_rel);
+    cadre_request *request = p->job->request;
+    if (request) request->on_part.step(request, atomic_load_explicit(&p->done, memory_order_relaxed), atomic_load_explicit(&p->total, memory_order_relaxed));
+}
+
+void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total)
+{
+    if (!op->accepts_steps) return;
+    payload *p = op->payload;
+    p->job = op;
+    p->report.deliver = deliver_report;
+    atomic_store_explicit(&p->done, done, memory_order_relaxed);
+    atomic_store_explicit(&p->total, total, memory_order_relaxed);
+    if (!atomic_exchange_explicit(&p->sent, true, memory_order_acq_rel)) cadre__port_send(op->runner->port, &p->report);
+}
+
+void cadre__text_to_image_run(cadre__runner *runner, cadre__job *job)
+{
+    payload *p = job->payload;
+    const cadre_text_to_image_model *model = &runner->box->value.text_to_image;
+    p->image = (cadre_image)CADRE_IMAGE_INIT;
+    runner->operations++;
+    int rc = model->ops->generate(model->self, job, &p->input, &p->image, &p->pixels);
+    if (rc >= 0 && (!p->image.pixels || !p->image.width || !p->image.height || p->image.stride / 3 < p->image.width)) rc = cadre_op_fail(job, CADRE_EENGINE, "the model returned no picture");
+    cadre__runner_complete(runner, job, rc < 0 ? rc : CADRE_OK);
+}
+
+void cadre__text_to_image_finish(cadre_request *request, cadre__job *job, int status)
+{
+    request->on_done.image(request, status, status < 0 ? NULL : &((const payload *)job->payload)->image);
+}
+
+void cadre__text_to_image_dispose(const cadre_allocator *allocator, cadre__job *job)
+{
+    payload *p = job->payload;
+    if (p->pixels.free) p->pixels.free(p->pixels.data, p->pixels.length);
+    cadre__free(allocator, p, p->bytes);
+}

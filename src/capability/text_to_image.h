@@ -1,0 +1,12 @@
+/* Text-to-image: the payload of its jobs, step reports, results. */
+#ifndef CADRE__TEXT_TO_IMAGE_H
+#define CADRE__TEXT_TO_IMAGE_H
+
+#include "pool/job.h"
+#include "pool/runner.h"
+
+void cadre__text_to_image_run(cadre__runner *runner, cadre__job *job);
+void cadre__text_to_image_finish(cadre_request *request, cadre__job *job, int status);
+void cadre__text_to_image_dispose(const cadre_allocator *allocator, cadre__job *job);
+
+#endif

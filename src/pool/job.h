@@ -1,0 +1,69 @@
+/* A job: what crosses from the loop to a worker and back. The host's record of it is the cadre_request.
+ *
+ * While a worker has it, the worker writes everything but the fields marked "loop". The loop writes `cancelled` (release; the worker's relaxed loads see it soon, and nothing else
+ * depends on it) and counts `pieces` down as the consumer takes them; the worker counts them up. Job and payload are freed on the loop after the worker has sent them back, or by an abandoned
+ * thread itself when the pool is gone. */
+#ifndef CADRE__JOB_H
+#define CADRE__JOB_H
+
+#include "core/port.h"
+#include "pool/executor.h"
+
+struct cadre__runner;
+struct cadre__worker;
+
+typedef enum cadre__job_state { CADRE__JOB_NEW, CADRE__JOB_BEGUN, CADRE__JOB_DONE } cadre__job_state;
+
+struct cadre_op {
+    cadre__message message; /* first: to the worker, then back */
+    cadre_request *request; /* loop; NULL once the host was answered */
+    struct cadre__worker *worker; /* loop; NULL before dispatch */
+    struct cadre__runner *runner; /* the worker that has it */
+    struct cadre_op *batch;       /* the next job of the same batch */
+    atomic_bool cancelled;
+    atomic_uint pieces; /* of text, sent and not consumed */
+    uint32_t window;    /* at most so many */
+    int32_t status;
+    uint8_t head;      /* loop: counts as one of the worker's running jobs */
+    uint8_t streams;   /* has an on_text */
+    uint8_t accepts_steps; /* has an on_step */
+    uint8_t state;
+    uint32_t operations; /* calls and steps since the last report */
+    char *detail;        /* CADRE__DETAIL_SIZE bytes, or NULL */
+    void *payload;       /* the capability's */
+    const struct cadre__kind *kind;
+    void (*release)(void *data); /* of lent inputs */
+    void *release_data;
+};
+typedef struct cadre_op cadre__job;
+
+/* A piece of text on its way to the loop. */
+typedef struct cadre__piece {
+    cadre__message message; /* first */
+    cadre__job *job;
+    size_t length;
+    char text[]; /* NUL-terminated */
+} cadre__piece;
+
+void cadre__piece_free(const cadre_allocator *allocator, cadre__piece *piece);
+
+/* What differs between capabilities. */
+typedef struct cadre__kind {
+    cadre_capability capability;
+    bool batches;
+    /* worker: runs a job and those batched with it, to the end; sets each status. Not for slots. */
+    void (*run)(struct cadre__runner *runner, cadre__job *job);
+    /* loop: tells the host. job is NULL when status < 0. */
+    void (*finish)(cadre_request *request, cadre__job *job, int status);
+    /* loop, or an abandoned thread: frees the payload. */
+    void (*dispose)(const cadre_allocator *allocator, cadre__job *job);
+    /* loop, batches only: rows of the op's output, and whether b may go with a. */
+    size_t (*rows)(const cadre__job *job);
+    bool (*joins)(const cadre__job *a, const cadre__job *b);
+} cadre__kind;
+
+extern const cadre__kind cadre__kinds[CADRE_CAPABILITY_COUNT];
+
+void cadre__job_free(const cadre_allocator *allocator, cadre__job *job);
+
+#endif

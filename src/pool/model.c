@@ -1,0 +1,251 @@
+#include "pool/model.h"
+
+#include "pool/worker.h"
+
+/* ---- the table of keys: FNV-1a (Fowler, Noll, Vo), chained, doubled at load 1 ---- */
+
+static uint64_t hash_of(const char *key)
+{
+    uint64_t hash = UINT64_C(14695981039346656037);
+    for (; *key; key++) hash = (hash ^ (unsigned char)*key) * UINT64_C(1099511628211);
+    return hash;
+}
+
+static bool grow(cadre_pool *pool)
+{
+    size_t buckets = pool->model_buckets ? pool->model_buckets * 2 : 16;
+    cadre__model **models = cadre__alloc(cadre__pool_allocator(pool), buckets * sizeof *models);
+    if (!models) return pool->model_buckets > 0;
+    for (size_t i = 0; i < pool->model_buckets; i++) {
+        for (cadre__model *model = pool->models[i], *next; model; model = next) {
+            next = model->next;
+            model->next = models[model->hash % buckets];
+            models[model->hash % buckets] = model;
+        }
+    }
+    cadre__free(cadre__pool_allocator(pool), pool->models, pool->model_buckets * sizeof *models);
+    pool->models = models;
+    pool->model_buckets = buckets;
+    return true;
+}
+
+cadre__model *cadre__model_find(const cadre_pool *pool, const char *key)
+{
+    if (!pool->model_buckets) return NULL;
+    uint64_t hash = hash_of(key);
+    for (cadre__model *model = pool->models[hash % pool->model_buckets]; model; model = model->next)
+        if (model->hash == hash && strcmp(model->key, key) == 0) return model;
+    return NULL;
+}
+
+static void window_due(cadre_pool *pool, cadre__deadline *deadline)
+{
+    (void)pool;
+    cadre__model *model = CADRE__CONTAINER(deadline, cadre__model, window);
+    model->window_over = true;
+    cadre__model_touch(model);
+}
+
+cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capability capability)
+{
+    cadre__model *model = cadre__model_find(pool, key);
+    if (model) return model;
+    if (pool->model_count >= pool->model_buckets && !grow(pool)) return NULL;
+    const cadre_allocator *allocator = cadre__pool_allocator(pool);
+    model = cadre__alloc(allocator, sizeof *model);
+    if (!model) return NULL;
+    model->key = cadre__strdup(allocator, key);
+    if (!model->key) {
+        cadre__free(allocator, model, sizeof *model);
+        return NULL;
+    }
+    model->pool = pool;
+    model->kind = &cadre__kinds[capability];
+    model->hash = hash_of(key);
+    model->window.fire = window_due;
+    for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) cadre__list_init(&model->queues[i]);
+    cadre__list_init(&model->free_workers);
+    cadre__list_init(&model->dirty);
+    model->next = pool->models[model->hash % pool->model_buckets];
+    pool->models[model->hash % pool->model_buckets] = model;
+    pool->model_count++;
+    return model;
+}
+
+static void model_free(cadre__model *model)
+{
+    cadre_pool *pool = model->pool;
+    cadre__list_remove(&model->dirty);
+    cadre__deadline_clear(&pool->deadlines, &model->window);
+    cadre__strfree(cadre__pool_allocator(pool), model->key);
+    cadre__free(cadre__pool_allocator(pool), model, sizeof *model);
+}
+
+void cadre__model_settle(cadre__model *model)
+{
+    if (model->loading || model->ready || model->leaving || model->queued || model->running || model->abandoned || model->ending) return;
+    cadre_pool *pool = model->pool;
+    cadre__model **place = &pool->models[model->hash % pool->model_buckets];
+    while (*place != model) place = &(*place)->next;
+    *place = model->next;
+    pool->model_count--;
+    model_free(model);
+}
+
+void cadre__models_free(cadre_pool *pool)
+{
+    for (size_t i = 0; i < pool->model_buckets; i++) {
+        for (cadre__model *model = pool->models[i], *next; model; model = next) {
+            next = model->next;
+            model_free(model);
+        }
+        pool->models[i] = NULL;
+    }
+}
+
+/* ---- the queue ---- */
+
+void cadre__model_touch(cadre__model *model)
+{
+    if (cadre__list_empty(&model->dirty)) cadre__list_append(&model->pool->dirty, &model->dirty);
+    cadre__pool_touch(model->pool);
+}
+
+void cadre__model_enqueue(cadre__model *model, cadre_request *request)
+{
+    cadre__list_append(&model->queues[request->priority], &request->link);
+    model->queued++;
+    cadre__model_touch(model);
+}
+
+void cadre__model_unqueue(cadre_request *request)
+{
+    cadre__list_remove(&request->link);
+    request->model->queued--;
+}
+
+void cadre__model_fail_waiting(cadre__model *model, int status, const char *detail)
+{
+    for (int i = 0; i < CADRE_PRIORITY_COUNT; i++)
+        while (!cadre__list_empty(&model->queues[i])) cadre__request_end(CADRE__CONTAINER(model->queues[i].next, cadre_request, link), status, detail);
+}
+
+/* The head that comes first: its priority, raised by one for each aging period it has waited; among equals the one that has waited longest. */
+static cadre_request *first_in_line(const cadre__model *model)
+{
+    const cadre_pool *pool = model->pool;
+    cadre_request *best = NULL;
+    int64_t best_rank = 0;
+    for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) {
+        if (cadre__list_empty(&model->queues[i])) continue;
+        cadre_request *head = CADRE__CONTAINER(model->queues[i].next, cadre_request, link);
+        uint64_t waited = pool->now > head->queued_at ? pool->now - head->queued_at : 0;
+        int64_t rank = (int64_t)i - (pool->aging_ns ? (int64_t)(waited / pool->aging_ns) : 0);
+        if (rank < 0) rank = 0;
+        if (best && (rank > best_rank || (rank == best_rank && head->queued_at >= best->queued_at))) continue;
+        best = head;
+        best_rank = rank;
+    }
+    return best;
+}
+
+/* ---- dispatch ---- */
+
+#define WINDOW_SKIP 32
+
+/* A batch that is not full waits only when that helps: requests have lately come faster than the window is long, and the latest wait brought more. */
+static bool wait_for_more(cadre__model *model, size_t rows)
+{
+    cadre_pool *pool = model->pool;
+    if (!model->window_ns || rows >= model->slots) return false;
+    if (model->window_over) {
+        if (rows <= model->window_rows) model->window_skip = WINDOW_SKIP;
+        return false;
+    }
+    if (model->window.place) return true;
+    if (model->mean_gap * 2 > model->window_ns) return false;
+    if (model->window_skip) {
+        model->window_skip--;
+        return false;
+    }
+    model->window_rows = rows;
+    return cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &model->window, pool->now + model->window_ns);
+}
+
+static cadre__job *take(cadre_request *request)
+{
+    cadre__model_unqueue(request);
+    request->state = CADRE__RUNNING;
+    request->model->running++;
+    return request->job;
+}
+
+static size_t rows_waiting(const cadre__model *model)
+{
+    size_t rows = 0;
+    for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) {
+        CADRE__LIST_FOR(node, &model->queues[i])
+        {
+            rows += model->kind->rows(CADRE__CONTAINER(node, cadre_request, link)->job);
+            if (rows >= model->slots) return rows;
+        }
+    }
+    return rows;
+}
+
+static cadre__job *gather(cadre__model *model)
+{
+    if (!model->kind->batches) return take(first_in_line(model));
+    if (wait_for_more(model, rows_waiting(model))) return NULL;
+    cadre__job *first = take(first_in_line(model)), *last = first;
+    size_t rows = model->kind->rows(first);
+    while (rows < model->slots && model->queued) {
+        cadre_request *next = first_in_line(model);
+        size_t more = model->kind->rows(next->job);
+        if (more > model->slots - rows || !model->kind->joins(first, next->job)) break;
+        last = last->batch = take(next);
+        rows += more;
+    }
+    model->window_over = false;
+    cadre__deadline_clear(&model->pool->deadlines, &model->window);
+    return first;
+}
+
+static void dispatch(cadre__model *model)
+{
+    while (model->queued && !cadre__list_empty(&model->free_workers)) {
+        cadre__worker *worker = CADRE__CONTAINER(model->free_workers.next, cadre__worker, free_link);
+        cadre__job *job = gather(model);
+        if (!job) return;
+        cadre__worker_give(worker, job);
+    }
+}
+
+void cadre__models_dispatch(cadre_pool *pool)
+{
+    while (!cadre__list_empty(&pool->dirty)) {
+        cadre__model *model = CADRE__CONTAINER(pool->dirty.next, cadre__model, dirty);
+        cadre__list_remove(&model->dirty);
+        dispatch(model);
+    }
+}
+
+int cadre_model_get_info(const cadre_pool *pool, const char *key, cadre_model_info *out)
+{
+    if (!pool || !key || !out) return CADRE_EINVAL;
+    const cadre__model *model = cadre__model_find(pool, key);
+    if (!model) return CADRE_ENOENT;
+    cadre_model_info info = {.size = sizeof info,
+                             .capability = model->kind->capability,
+                             .workers_loading = model->loading,
+                             .workers_ready = model->ready,
+                             .dimension = model->dimension,
+                             .context_length = model->context_length,
+                             .slots = model->slots,
+                             .queued = model->queued,
+                             .running = model->running,
+                             .abandoned = model->abandoned,
+                             .queue_capacity = model->capacity,
+                             .operations = model->operations};
+    return cadre__fill(out, &info, sizeof info) ? CADRE_OK : CADRE_EINVAL;
+}

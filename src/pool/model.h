@@ -1,0 +1,48 @@
+/* A model is a key: its queue, its workers, and the dispatch from one to the other. It exists while it has a worker or a request. Loop thread. */
+#ifndef CADRE__MODEL_H
+#define CADRE__MODEL_H
+
+#include "pool/job.h"
+#include "pool/pool.h"
+#include "pool/request.h"
+
+typedef struct cadre__model {
+    char *key;
+    uint64_t hash;
+    struct cadre__model *next; /* in its bucket */
+    const cadre__kind *kind;
+    cadre_pool *pool;
+    cadre__list queues[CADRE_PRIORITY_COUNT];
+    uint64_t queued, running, abandoned, ending, capacity; /* ending: answered, on_done on the way */
+    uint32_t loading, ready, leaving; /* workers before, in and after service */
+    cadre__list free_workers;         /* ready, with room */
+    cadre__list dirty;
+    uint32_t stream_window;
+    uint64_t window_ns; /* how long a batch may wait */
+    uint64_t last_arrival, mean_gap;
+    cadre__deadline window;
+    bool window_over;      /* the wait is over: dispatch what there is */
+    size_t window_rows;    /* how much there was when it began */
+    uint32_t window_skip;  /* a wait that brought nothing is not repeated for so many batches */
+    uint32_t dimension, context_length, slots;
+    uint64_t operations;
+} cadre__model;
+
+cadre__model *cadre__model_find(const cadre_pool *pool, const char *key);
+/* Finds or makes; NULL when out of memory. */
+cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capability capability);
+/* Frees it if nothing holds it. */
+void cadre__model_settle(cadre__model *model);
+/* Part of the close: frees those that jobs of abandoned threads still held. */
+void cadre__models_free(cadre_pool *pool);
+
+void cadre__model_enqueue(cadre__model *model, cadre_request *request);
+void cadre__model_unqueue(cadre_request *request);
+/* Ends all that waits: no worker is left that can serve it. */
+void cadre__model_fail_waiting(cadre__model *model, int status, const char *detail);
+/* Has the turn look at it. */
+void cadre__model_touch(cadre__model *model);
+/* Part of the turn. */
+void cadre__models_dispatch(cadre_pool *pool);
+
+#endif

@@ -1,0 +1,110 @@
+/* The pool's state: owned by the loop thread, no lock, a deterministic function of the messages, deadlines and calls that reach it. */
+#ifndef CADRE__POOL_H
+#define CADRE__POOL_H
+
+#include "core/deadline.h"
+#include "core/future.h"
+#include "core/port.h"
+#include "core/table.h"
+#include "pool/executor.h"
+
+/* A thread that runs tasks: a loader or the reaper. */
+typedef struct cadre__task_thread {
+    cadre__thread thread; /* first */
+    cadre__task joining;  /* its own join, on the reaper */
+    cadre__node *tasks;   /* the thread: taken, not run yet */
+    cadre__task *current; /* loop, loaders: what it was given */
+    uint64_t given_up;    /* loop, loaders: since when nobody waits for `current`; 0: somebody does */
+} cadre__task_thread;
+
+typedef enum cadre__phase {
+    CADRE__OPEN,
+    CADRE__DRAINING,   /* accepted requests go on */
+    CADRE__CANCELLING, /* they are being ended; workers and loads are told to stop */
+    CADRE__STOPPING,   /* threads, promises and weights are waited for */
+    CADRE__REAPING,    /* only the reaper is left */
+    CADRE__CLOSED
+} cadre__phase;
+
+typedef struct cadre__account {
+    char *name;
+    uint64_t budget, charged, reservations;
+} cadre__account;
+
+struct cadre_pool {
+    cadre_port *port;
+    uv_loop_t *loop;
+    void *data;
+    const cadre__executor *executor;
+    void *executor_data;
+    uint64_t now; /* of this turn, ns */
+
+    /* what is to be delivered: messages taken from the port and those deferred on the loop, in one line */
+    cadre__node *first, **last;
+    cadre__deadlines deadlines;
+    uint64_t armed;
+    bool in_turn, parked, held;
+    int brisk_cpu; /* where the latest finished operation ran, if it took microseconds; else −1 */
+    uint64_t turns, delivered, late_values;
+
+    /* objects */
+    cadre__table workers, requests;
+    cadre__list worker_list; /* all that are not freed */
+    struct cadre__model **models; /* hash table by key */
+    size_t model_count, model_buckets;
+    cadre__list dirty;      /* models that may have something to dispatch */
+    cadre__list publishing; /* workers with jobs to publish */
+    cadre__list futures;    /* pending */
+    uint64_t aging_ns;
+
+    /* work that keeps the loop alive, and what a close waits for */
+    uint64_t open_requests, jobs_out, transitions, pending_futures, reaping, promises, weights;
+
+    /* loader threads */
+    cadre__task_thread **loaders;
+    uint32_t loader_count;
+    cadre__list loads_waiting;
+    uint32_t threads_leaving; /* loaders that were told to end, or were replaced */
+    cadre__list threads_lost; /* replaced loaders (tasks' links) */
+    cadre__deadline abandon; /* always set, at UINT64_MAX when nothing is due: so moving it cannot fail */
+    uint64_t abandon_ns;
+    cadre__task_thread *reaper;
+
+    /* memory */
+    cadre__account *accounts;
+    size_t account_count;
+
+    cadre_image_decoder decoder; /* size 0: none */
+    cadre_image_fetcher fetcher;
+
+    /* close */
+    cadre__phase closing;
+    cadre__deadline close_deadline; /* likewise */
+    uint64_t close_abandon_ns;
+    bool close_expired;
+    cadre_close_cb close_cb;
+    void *close_data;
+    cadre_close_report report;
+
+    char error_detail[CADRE__DETAIL_SIZE];
+};
+
+/* Appends to what is delivered in this turn or the next. */
+void cadre__pool_defer(cadre_pool *pool, cadre__message *message);
+/* One turn: deliver (capped), fire deadlines (capped), dispatch, publish, go on closing. True: another turn is wanted at once. */
+bool cadre__pool_turn(cadre_pool *pool);
+/* Sets or moves a deadline to `delta` ns from now. */
+bool cadre__pool_deadline(cadre_pool *pool, cadre__deadline *deadline, uint64_t delta);
+/* Something was queued by a call: makes sure that a turn follows and that the loop lives. */
+void cadre__pool_touch(cadre_pool *pool);
+/* Records why a call is refused, and returns error. */
+int cadre__pool_refuse(cadre_pool *pool, int error, const char *format, ...) CADRE_PRINTF(3, 4);
+/* Frees everything but the executor's side and the reaper. */
+void cadre__pool_free(cadre_pool *pool);
+
+static inline const cadre_allocator *cadre__pool_allocator(const cadre_pool *pool)
+{
+    return &pool->port->allocator;
+}
+
+#endif

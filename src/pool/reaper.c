@@ -1,0 +1,75 @@
+/* Task threads: the turn that the loaders and the reaper share, and the reaper itself.
+ *
+ * The loop posts tasks; the thread runs one, sends it back, and looks at the next. A task that comes back to a pool that is gone is orphaned on the thread, and so are those behind it. */
+#include "pool/reaper.h"
+
+#include "pool/pool.h"
+
+static void run_task(cadre__task_thread *self, cadre__task *task)
+{
+    task->run(task);
+    if (!cadre__port_send(self->thread.port, &task->message)) task->orphan(task);
+}
+
+static cadre__turn task_turn(cadre__thread *thread, cadre__node *work)
+{
+    cadre__task_thread *self = CADRE__CONTAINER(thread, cadre__task_thread, thread);
+    cadre__node **end = &self->tasks;
+    while (*end) end = &(*end)->next;
+    *end = work;
+    if (!self->tasks) return CADRE__TURN_WAIT;
+    cadre__node *node = self->tasks;
+    self->tasks = node->next;
+    if (node == &thread->stop.node) return CADRE__TURN_EXIT;
+    run_task(self, CADRE__CONTAINER(node, cadre__task, message.node));
+    return self->tasks ? CADRE__TURN_AGAIN : CADRE__TURN_WAIT;
+}
+
+static void dispose(cadre__thread *thread)
+{
+    cadre__task_thread *self = CADRE__CONTAINER(thread, cadre__task_thread, thread);
+    cadre_port *port = thread->port;
+    cadre__free(&port->allocator, self, sizeof *self);
+    cadre_port_release(port);
+}
+
+cadre__task_thread *cadre__task_thread_create(cadre_pool *pool, const char *name, int niceness, void (*exited)(cadre_pool *pool, cadre__message *message))
+{
+    cadre__task_thread *self = cadre__alloc(cadre__pool_allocator(pool), sizeof *self);
+    if (!self) return NULL;
+    self->thread.port = cadre_port_retain(pool->port);
+    self->thread.executor = pool->executor;
+    self->thread.name = name;
+    self->thread.turn = task_turn;
+    self->thread.dispose = dispose;
+    self->thread.niceness = niceness;
+    self->thread.exited.deliver = exited;
+    if (pool->executor->thread_start(&self->thread) == CADRE_OK) return self;
+    dispose(&self->thread);
+    return NULL;
+}
+
+static void reaper_exited(cadre_pool *pool, cadre__message *message)
+{
+    cadre__thread *thread = CADRE__CONTAINER(message, cadre__thread, exited);
+    pool->executor->thread_join(thread);
+    if (pool->reaper && thread == &pool->reaper->thread) pool->reaper = NULL;
+    thread->dispose(thread);
+}
+
+int cadre__reaper_start(cadre_pool *pool)
+{
+    pool->reaper = cadre__task_thread_create(pool, "cadre-reaper", 0, reaper_exited);
+    return pool->reaper ? CADRE_OK : CADRE_ETHREAD;
+}
+
+void cadre__reap(cadre_pool *pool, cadre__task *task)
+{
+    pool->reaping++;
+    if (!pool->reaper) { /* it was abandoned, and the pool is at its very end */
+        task->run(task);
+        task->message.deliver(pool, &task->message);
+        return;
+    }
+    cadre__thread_post(&pool->reaper->thread, &task->message.node);
+}

@@ -1,0 +1,335 @@
+#include "pool/request.h"
+
+#include "pool/model.h"
+#include "pool/worker.h"
+
+static void deliver_wake(cadre_pool *pool, cadre__message *message);
+static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline);
+
+/* ---- submission ---- */
+
+static int check_options(cadre_pool *pool, const cadre_request_options *theirs, cadre_request_options *options)
+{
+    *options = (cadre_request_options)CADRE_REQUEST_OPTIONS_INIT;
+    if (!cadre__overlay(options, sizeof *options, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "options.size is not that of cadre_request_options");
+    if (options->priority == CADRE_DEFAULT) options->priority = CADRE_PRIORITY_NORMAL;
+    if (options->priority < 0 || options->priority >= CADRE_PRIORITY_COUNT)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "options.priority is %d, not a cadre_priority", options->priority);
+    if (options->timeout_ms == CADRE_DEFAULT) options->timeout_ms = CADRE_NEVER;
+    if (options->timeout_ms <= 0) return cadre__pool_refuse(pool, CADRE_EINVAL, "options.timeout_ms is %lld, not above 0", (long long)options->timeout_ms);
+    return CADRE_OK;
+}
+
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options, cadre__model **out)
+{
+    int rc = check_options(pool, theirs, options);
+    if (rc != CADRE_OK) return rc;
+    if (pool->closing) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
+    if (!key) return cadre__pool_refuse(pool, CADRE_EINVAL, "key is NULL");
+    cadre__model *model = cadre__model_find(pool, key);
+    if (!model || (!model->loading && !model->ready)) return cadre__pool_refuse(pool, CADRE_ENOENT, "no worker serves the key \"%.200s\"", key);
+    if (model->kind->capability != capability)
+        return cadre__pool_refuse(pool, CADRE_ECAPABILITY, "\"%.200s\" is a model of %s, not of %s", key, cadre_capability_name(model->kind->capability),
+                                  cadre_capability_name(capability));
+    if (model->queued >= model->capacity)
+        return cadre__pool_refuse(pool, CADRE_EFULL, "%llu requests wait for \"%.200s\", which is its capacity", (unsigned long long)model->queued, key);
+    *out = model;
+    return CADRE_OK;
+}
+
+static void note_arrival(cadre__model *model, uint64_t now)
+{
+    uint64_t gap = now - model->last_arrival;
+    model->mean_gap = model->last_arrival ? (model->mean_gap * 7 + gap) / 8 : UINT64_MAX / 16;
+    model->last_arrival = now;
+}
+
+static cadre__job *make_job(cadre__model *model, const cadre__submission *submission)
+{
+    cadre__job *job = cadre__alloc(cadre__pool_allocator(model->pool), sizeof *job);
+    if (!job) return NULL;
+    job->kind = model->kind;
+    job->payload = submission->payload;
+    job->window = model->stream_window;
+    job->streams = submission->on_text != NULL;
+    job->accepts_steps = submission->on_step != NULL;
+    return job;
+}
+
+static cadre_request *make_request(cadre__model *model, const cadre__submission *submission)
+{
+    cadre_pool *pool = model->pool;
+    const cadre_allocator *allocator = cadre__pool_allocator(pool);
+    cadre_request *request = cadre__alloc(allocator, sizeof *request);
+    if (!request) return NULL;
+    request->pool = pool;
+    request->model = model;
+    request->wake.deliver = deliver_wake;
+    request->deadline.fire = deadline_fired;
+    request->data = submission->data;
+    request->priority = (uint8_t)submission->options.priority;
+    if (submission->on_step)
+        request->on_part.step = submission->on_step;
+    else
+        request->on_part.text = submission->on_text;
+    if (submission->on_generation) request->on_done.generation = submission->on_generation;
+    if (submission->on_embeddings) request->on_done.embeddings = submission->on_embeddings;
+    if (submission->on_image) request->on_done.image = submission->on_image;
+    cadre__list_init(&request->link);
+    request->held_last = &request->held;
+    request->queued_at = cadre__now(pool->port);
+    request->id = cadre__table_add(&pool->requests, allocator, request);
+    uint64_t due = cadre__after(request->queued_at, cadre__ms(submission->options.timeout_ms));
+    if (request->id && (due == UINT64_MAX || cadre__deadline_set(&pool->deadlines, allocator, &request->deadline, due))) return request;
+    cadre__table_remove(&pool->requests, request->id);
+    cadre__free(allocator, request, sizeof *request);
+    return NULL;
+}
+
+int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__submission *submission, cadre_request_id *out)
+{
+    const cadre_allocator *allocator = cadre__pool_allocator(pool);
+    cadre__job *job = make_job(model, submission);
+    cadre_request *request = job ? make_request(model, submission) : NULL;
+    if (!request) {
+        cadre__job orphan = {.kind = model->kind, .payload = submission->payload};
+        model->kind->dispose(allocator, &orphan);
+        cadre__free(allocator, job, sizeof *job);
+        return cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
+    }
+    /* From here on nothing fails; only now are lent inputs the library's to release. */
+    job->release = submission->options.release;
+    job->release_data = submission->options.release_data;
+    job->request = request;
+    request->job = job;
+    pool->open_requests++;
+    note_arrival(model, request->queued_at);
+    cadre__model_enqueue(model, request);
+    if (out) *out = request->id;
+    return CADRE_OK;
+}
+
+/* ---- ends ---- */
+
+void cadre__piece_free(const cadre_allocator *allocator, cadre__piece *piece)
+{
+    cadre__free(allocator, piece, sizeof *piece + piece->length + 1);
+}
+
+static void drop_held(cadre_request *request)
+{
+    while (request->held) {
+        cadre__piece *piece = CADRE__CONTAINER(request->held, cadre__piece, message.node);
+        request->held = request->held->next;
+        cadre__piece_free(cadre__pool_allocator(request->pool), piece);
+    }
+    request->held_last = &request->held;
+}
+
+void cadre__job_free(const cadre_allocator *allocator, cadre__job *job)
+{
+    job->kind->dispose(allocator, job);
+    if (job->release) job->release(job->release_data);
+    cadre__free(allocator, job->detail, CADRE__DETAIL_SIZE);
+    cadre__free(allocator, job, sizeof *job);
+}
+
+static void wake(cadre_request *request)
+{
+    if (request->waking) return;
+    request->waking = true;
+    cadre__pool_defer(request->pool, &request->wake);
+}
+
+/* Tells the host and frees the record. The state is consistent before: the id is stale, the counts are down. */
+static void finish(cadre_request *request)
+{
+    cadre_pool *pool = request->pool;
+    cadre__model *model = request->model;
+    const cadre_allocator *allocator = cadre__pool_allocator(pool);
+    cadre__table_remove(&pool->requests, request->id);
+    cadre__deadline_clear(&pool->deadlines, &request->deadline);
+    pool->open_requests--;
+    if (request->state == CADRE__ENDING) model->ending--;
+    cadre__job *job = request->job;
+    request->job = NULL;
+    model->kind->finish(request, job, request->status);
+    drop_held(request);
+    if (job) cadre__job_free(allocator, job);
+    cadre__strfree(allocator, request->detail);
+    cadre__free(allocator, request, sizeof *request);
+    cadre__model_settle(model);
+}
+
+void cadre__request_end(cadre_request *request, int status, const char *detail)
+{
+    cadre_pool *pool = request->pool;
+    cadre__model *model = request->model;
+    if (request->state == CADRE__ENDING) return;
+    if (request->state == CADRE__QUEUED) {
+        cadre__model_unqueue(request);
+    } else if (request->state == CADRE__RUNNING) {
+        cadre__job *job = request->job;
+        request->job = NULL;
+        job->request = NULL;
+        model->running--;
+        model->abandoned++;
+        atomic_store_explicit(&job->cancelled, true, memory_order_release);
+        cadre__thread_nudge(&job->worker->runner->thread);
+    }
+    drop_held(request);
+    model->ending++;
+    request->state = CADRE__ENDING;
+    request->status = status;
+    cadre__strfree(cadre__pool_allocator(pool), request->detail);
+    request->detail = detail && *detail ? cadre__strdup(cadre__pool_allocator(pool), detail) : NULL;
+    cadre__deadline_clear(&pool->deadlines, &request->deadline);
+    wake(request);
+}
+
+static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline)
+{
+    (void)pool;
+    cadre_request *request = CADRE__CONTAINER(deadline, cadre_request, deadline);
+    static const char *const where[] = {"the deadline passed while the request waited", "the deadline passed while the worker was at it", "the deadline passed while the consumer had paused"};
+    const char *detail = request->state == CADRE__QUEUED && !request->model->ready ? "the deadline passed while the model was loading" : where[request->state];
+    cadre__request_end(request, CADRE_ETIMEDOUT, detail);
+}
+
+/* ---- the worker's answers ---- */
+
+static void consume(cadre_request *request, cadre__piece *piece)
+{
+    cadre__job *job = request->job;
+    if (job && job->worker && request->state == CADRE__RUNNING) {
+        uint32_t before = atomic_fetch_sub_explicit(&job->pieces, 1, memory_order_seq_cst);
+        if (before >= job->window) cadre__thread_nudge(&job->worker->runner->thread);
+    }
+    request->on_part.text(request, piece->text, piece->length);
+    cadre__piece_free(cadre__pool_allocator(request->pool), piece);
+}
+
+void cadre__deliver_piece(cadre_pool *pool, cadre__message *message)
+{
+    cadre__piece *piece = CADRE__CONTAINER(message, cadre__piece, message);
+    cadre_request *request = piece->job->request;
+    if (!request) {
+        cadre__piece_free(cadre__pool_allocator(pool), piece);
+    } else if (request->paused || request->held) {
+        message->node.next = NULL;
+        *request->held_last = &message->node;
+        request->held_last = &message->node.next;
+    } else {
+        consume(request, piece);
+    }
+}
+
+static void hand_out_held(cadre_request *request)
+{
+    while (request->held && !request->paused && request->state != CADRE__ENDING) {
+        cadre__piece *piece = CADRE__CONTAINER(request->held, cadre__piece, message.node);
+        request->held = request->held->next;
+        if (!request->held) request->held_last = &request->held;
+        consume(request, piece);
+    }
+}
+
+static void deliver_wake(cadre_pool *pool, cadre__message *message)
+{
+    (void)pool;
+    cadre_request *request = CADRE__CONTAINER(message, cadre_request, wake);
+    request->waking = false;
+    if (request->state != CADRE__ENDING) hand_out_held(request);
+    if (request->waking) return; /* a callback ended it: one more delivery follows */
+    if (request->state == CADRE__ENDING || (request->state == CADRE__HOLDING && !request->held)) finish(request);
+}
+
+void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
+{
+    cadre__job *job = CADRE__CONTAINER(message, cadre__job, message);
+    cadre_request *request = job->request;
+    cadre__model *model = job->worker->model;
+    model->operations += job->operations;
+    cadre__worker_taken(job->worker, job);
+    if (!request) {
+        model->abandoned--;
+        cadre__job_free(cadre__pool_allocator(pool), job);
+        cadre__model_settle(model);
+        return;
+    }
+    model->running--;
+    request->status = job->status;
+    if (job->status < 0 && job->detail) request->detail = cadre__strdup(cadre__pool_allocator(pool), job->detail);
+    request->state = CADRE__HOLDING;
+    if (!request->held) finish(request);
+}
+
+/* ---- the host's calls ---- */
+
+static cadre_request *find(const cadre_pool *pool, cadre_request_id id)
+{
+    return pool ? cadre__table_get(&pool->requests, id) : NULL;
+}
+
+int cadre_request_cancel(cadre_pool *pool, cadre_request_id id)
+{
+    if (!pool) return CADRE_EINVAL;
+    cadre_request *request = find(pool, id);
+    if (!request) return CADRE_ESTALE;
+    if (request->state == CADRE__ENDING) return CADRE_EALREADY;
+    cadre__request_end(request, CADRE_ECANCELED, "cancelled by the host");
+    return CADRE_OK;
+}
+
+static bool streamed(const cadre_request *request)
+{
+    cadre_capability capability = request->model->kind->capability;
+    return (capability == CADRE_TEXT_TO_TEXT || capability == CADRE_VISION) && request->on_part.text;
+}
+
+int cadre_request_pause(cadre_pool *pool, cadre_request_id id)
+{
+    if (!pool) return CADRE_EINVAL;
+    cadre_request *request = find(pool, id);
+    if (!request) return CADRE_ESTALE;
+    if (!streamed(request)) return CADRE_ENOTSUP;
+    request->paused = true;
+    return CADRE_OK;
+}
+
+int cadre_request_resume(cadre_pool *pool, cadre_request_id id)
+{
+    if (!pool) return CADRE_EINVAL;
+    cadre_request *request = find(pool, id);
+    if (!request) return CADRE_ESTALE;
+    if (!streamed(request)) return CADRE_ENOTSUP;
+    if (request->paused && request->held) wake(request);
+    request->paused = false;
+    return CADRE_OK;
+}
+
+cadre_request_id cadre_request_get_id(const cadre_request *request)
+{
+    return request->id;
+}
+
+cadre_pool *cadre_request_pool(const cadre_request *request)
+{
+    return request->pool;
+}
+
+const char *cadre_request_key(const cadre_request *request)
+{
+    return request->model->key;
+}
+
+void *cadre_request_data(const cadre_request *request)
+{
+    return request->data;
+}
+
+const char *cadre_request_detail(const cadre_request *request)
+{
+    if (request->status >= 0) return "";
+    return request->detail ? request->detail : cadre_strerror(request->status);
+}

@@ -1,0 +1,70 @@
+/* Requests on the loop's side: admission, ends, pieces of text. Loop thread.
+ *
+ *     QUEUED ──dispatch──▶ RUNNING ──worker's answer──▶ (on_done, freed)
+ *        │                    │ │
+ *        │ cancel, deadline   │ └─answer while paused with pieces held──▶ HOLDING ──resume──▶ (on_done, freed)
+ *        └──────────┬─────────┘
+ *                   ▼
+ *                ENDING ──next delivery──▶ (on_done, freed)
+ *
+ * An end that the worker has not answered detaches the job: it comes back later, is counted as abandoned until then, and is dropped. */
+#ifndef CADRE__REQUEST_H
+#define CADRE__REQUEST_H
+
+#include "pool/job.h"
+#include "pool/pool.h"
+
+typedef enum cadre__request_state { CADRE__QUEUED, CADRE__RUNNING, CADRE__HOLDING, CADRE__ENDING } cadre__request_state;
+
+struct cadre_request {
+    cadre_request_id id;
+    cadre_pool *pool;
+    struct cadre__model *model;
+    cadre__list link;        /* in its model's queue */
+    cadre__message wake;     /* deferred: ends it, or hands out held pieces */
+    cadre__deadline deadline;
+    uint64_t queued_at;
+    cadre__job *job;
+    void *data;
+    union {
+        cadre_text_cb text;
+        cadre_step_cb step;
+    } on_part;
+    union {
+        cadre_generation_cb generation;
+        cadre_embeddings_cb embeddings;
+        cadre_image_cb image;
+    } on_done;
+    cadre__node *held, **held_last; /* pieces that wait for resume */
+    char *detail;
+    int32_t status;
+    uint8_t state, priority;
+    bool paused, waking;
+};
+
+/* What a capability hands in: a checked request whose payload is made. */
+typedef struct cadre__submission {
+    const char *key;
+    cadre_request_options options; /* overlaid */
+    void *payload;
+    void *data;
+    cadre_text_cb on_text;
+    cadre_step_cb on_step;
+    cadre_generation_cb on_generation;
+    cadre_embeddings_cb on_embeddings;
+    cadre_image_cb on_image;
+} cadre__submission;
+
+/* The first half of a request function: the options are sane, the key is served by this capability, the queue has room. Nothing is consumed. */
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options, struct cadre__model **model);
+/* The second: queues it. Consumes the payload; on failure too. */
+int cadre__request_submit(cadre_pool *pool, struct cadre__model *model, const cadre__submission *submission, cadre_request_id *out);
+
+/* From the worker: a piece of text; a job that came back. */
+void cadre__deliver_piece(cadre_pool *pool, cadre__message *message);
+void cadre__deliver_done(cadre_pool *pool, cadre__message *message);
+
+/* Decides a request's end before its worker has answered; on_done follows from the pool's line. detail may be NULL. */
+void cadre__request_end(cadre_request *request, int status, const char *detail);
+
+#endif

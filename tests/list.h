@@ -1,0 +1,142 @@
+/* The only registration of tests: one line each. CMakeLists.txt makes an executable and a CTest entry of every TESTS_name here, from test_name.c. A test body is static, so one that is not
+ * in its list does not compile (-Werror=unused-function), nor does a name here that has no body. */
+#ifndef CADRE_TESTS_LIST_H
+#define CADRE_TESTS_LIST_H
+
+#define TESTS_errors(X)                                                                                                                                        \
+    X(every_error_has_its_value_name_and_message)                                                                                                              \
+    X(libuvs_errors_keep_their_names)                                                                                                                          \
+    X(strerror_is_safe_for_any_int)                                                                                                                            \
+    X(capabilities_and_states_have_names)                                                                                                                      \
+    X(the_version_is_the_headers)                                                                                                                              \
+    X(every_init_macro_fills_in_size_and_sentinels)                                                                                                            \
+    X(the_library_exports_only_its_public_names)                                                                                                               \
+    X(the_check_of_exports_sees_a_planted_name)
+
+#define TESTS_futures(X)                                                                                                                                       \
+    X(a_ready_future_is_resolved_from_the_start)                                                                                                               \
+    X(a_failed_future_has_its_error_and_detail)                                                                                                                \
+    X(a_promise_resolves_from_any_thread)                                                                                                                      \
+    X(the_second_resolve_is_already_and_destroyed_off_the_loop)                                                                                                \
+    X(a_failed_promise_tells_everyone_why)                                                                                                                     \
+    X(a_dropped_promise_fails_with_eabandoned)                                                                                                                 \
+    X(whatever_ends_a_future_first_wins_and_tells_the_promise)                                                                                                 \
+    X(a_later_deadline_replaces_an_earlier_one_and_never_removes_it)                                                                                           \
+    X(cancelling_a_settled_future_changes_nothing)                                                                                                             \
+    X(on_cancel_of_a_settled_future_runs_on_the_next_turn)                                                                                                     \
+    X(on_cancel_does_not_run_for_a_promise_that_was_kept)                                                                                                      \
+    X(progress_is_coalesced_and_the_last_report_arrives)                                                                                                       \
+    X(a_waiter_holds_a_reference_until_it_has_run)                                                                                                             \
+    X(a_waiter_may_wait_again_from_inside_its_callback)                                                                                                        \
+    X(a_promise_held_past_close_answers_eclosed_and_consumes_nothing)                                                                                          \
+    X(a_promise_of_a_closing_pool_cannot_be_made)                                                                                                              \
+    X(each_type_of_value_is_destroyed_when_nobody_takes_it)                                                                                                    \
+    X(a_race_of_two_resolvers_and_a_cancel_settles_each_future_once)
+
+#define TESTS_spawn(X)                                                                                                                                         \
+    X(after_ready_nothing_tells_the_kind_and_the_reservation_comes_back_after_destroy)                                                                         \
+    X(a_failed_load_tells_its_error_and_detail)                                                                                                                \
+    X(a_failing_make_function_fails_the_load)                                                                                                                  \
+    X(a_failing_attach_fails_the_spawn_and_destroys_on_the_workers_thread)                                                                                     \
+    X(stop_before_the_load_starts_is_ecanceled)                                                                                                                \
+    X(stop_while_loading_is_heard_at_once_and_the_late_model_is_destroyed)                                                                                     \
+    X(stop_while_attaching_is_ecanceled)                                                                                                                       \
+    X(a_load_has_a_deadline)                                                                                                                                   \
+    X(a_load_that_falls_silent_is_failed)                                                                                                                      \
+    X(a_load_may_be_resolved_from_another_thread)                                                                                                              \
+    X(a_load_resolved_twice_keeps_the_first)                                                                                                                   \
+    X(a_dropped_promise_fails_the_load)                                                                                                                        \
+    X(a_loader_that_returns_null_is_eload)                                                                                                                     \
+    X(close_ends_a_load)                                                                                                                                       \
+    X(a_load_that_never_returns_is_replaced_and_later_loads_go_on)                                                                                             \
+    X(a_worker_may_be_spawned_and_stopped_from_a_callback)                                                                                                     \
+    X(the_pool_may_be_closed_from_on_ready)                                                                                                                    \
+    X(workers_of_one_key_serve_one_queue)                                                                                                                      \
+    X(shared_weights_are_loaded_once_for_many_workers)                                                                                                         \
+    X(as_many_loads_run_at_once_as_there_are_loader_threads)                                                                                                   \
+    X(a_small_load_is_not_stuck_behind_a_big_one)                                                                                                              \
+    X(a_cancelled_load_that_waits_for_a_thread_is_never_begun)
+
+#define TESTS_requests(X)                                                                                                                                      \
+    X(every_field_of_a_text_request_arrives)                                                                                                                   \
+    X(a_chat_arrives_message_by_message_and_defaults_as_sentinels)                                                                                             \
+    X(every_field_of_a_vision_request_arrives)                                                                                                                 \
+    X(every_field_of_a_text_to_image_request_arrives_and_steps_are_told)                                                                                       \
+    X(a_batch_of_texts_is_cut_and_put_together_in_order)                                                                                                       \
+    X(a_batch_of_pictures_is_cut_and_put_together_in_order)                                                                                                    \
+    X(small_requests_of_one_task_share_a_batch)                                                                                                                \
+    X(a_text_that_fails_fails_its_own_request_only)                                                                                                            \
+    X(a_text_that_is_too_long_is_an_error_unless_it_may_be_cut)                                                                                                \
+    X(an_operation_that_fails_tells_why_and_the_worker_goes_on)                                                                                                \
+    X(an_unstreamed_answer_comes_whole)                                                                                                                        \
+    X(lent_inputs_are_given_back_once_after_the_workers_last_read)                                                                                             \
+    X(a_refused_request_gives_its_inputs_back_before_the_return)                                                                                               \
+    X(a_key_of_another_capability_is_refused)                                                                                                                  \
+    X(the_busy_workers_share_the_cores)
+
+#define TESTS_images(X)                                                                                                                                        \
+    X(every_form_of_picture_reaches_the_model_decoded)                                                                                                         \
+    X(forms_without_a_decoder_or_fetcher_are_enotsup)                                                                                                          \
+    X(one_bad_picture_of_a_batch_fails_the_request)
+
+#define TESTS_cancel(X)                                                                                                                                        \
+    X(a_cancel_is_heard_at_once_in_every_state)                                                                                                                \
+    X(a_cancel_by_the_port_is_heard_in_every_state)                                                                                                            \
+    X(a_deadline_is_heard_at_once_in_every_state)                                                                                                              \
+    X(the_end_of_a_drain_is_heard_in_every_state)                                                                                                              \
+    X(a_request_that_is_done_is_stale)                                                                                                                         \
+    X(a_cancelled_operation_sees_it)                                                                                                                           \
+    X(one_cancelled_slot_leaves_the_others_alone)                                                                                                              \
+    X(a_cancelled_batch_request_stops_between_its_batches)
+
+#define TESTS_queue(X)                                                                                                                                         \
+    X(a_full_queue_refuses_at_once_and_takes_one_for_each_that_leaves)                                                                                         \
+    X(expiry_empties_the_queue)                                                                                                                                \
+    X(the_default_capacities_are_those_of_the_documentation)                                                                                                   \
+    X(ten_thousand_requests_wait_for_one_load)                                                                                                                 \
+    X(the_highest_priority_goes_first_and_within_one_the_oldest)                                                                                               \
+    X(a_request_rises_one_priority_per_aging_ms)                                                                                                               \
+    X(a_slot_without_room_has_the_request_queued_again)                                                                                                        \
+    X(a_request_that_is_queued_again_can_be_cancelled_and_times_out)                                                                                           \
+    X(a_failing_step_fails_all_its_slots_and_the_worker_goes_on)                                                                                               \
+    X(a_failed_load_fails_those_who_wait_with_its_reason)                                                                                                      \
+    X(those_who_wait_go_on_waiting_while_another_load_can_serve_them)                                                                                          \
+    X(a_request_that_joins_just_after_a_failed_load_does_not_wait_for_ever)                                                                                    \
+    X(a_stopped_worker_finishes_what_it_runs_and_the_rest_fails_or_moves)
+
+#define TESTS_stream(X)                                                                                                                                        \
+    X(pieces_arrive_in_order_and_complete)                                                                                                                     \
+    X(a_paused_slot_rests_at_its_window_while_others_go_on)                                                                                                    \
+    X(a_paused_generate_holds_at_most_its_window)                                                                                                              \
+    X(a_paused_generate_ends_by_cancel_deadline_and_close)                                                                                                     \
+    X(a_pause_before_the_first_piece_holds_it_back)                                                                                                            \
+    X(only_streams_can_be_paused)                                                                                                                              \
+    X(after_a_cancel_no_piece_and_no_step_is_told)                                                                                                             \
+    X(callbacks_may_submit_stop_and_close)
+
+#define TESTS_close(X)                                                                                                                                         \
+    X(an_idle_pool_does_not_hold_the_loop)                                                                                                                     \
+    X(a_close_with_nothing_to_do_calls_back_once_and_never_inside)                                                                                             \
+    X(a_close_needs_no_callback_and_no_options)                                                                                                                \
+    X(what_was_accepted_is_drained_and_nothing_new_is_taken)                                                                                                   \
+    X(a_drain_of_zero_cancels_at_once)                                                                                                                         \
+    X(a_thread_that_does_not_return_is_abandoned_and_counted)                                                                                                  \
+    X(weights_that_the_host_still_holds_are_counted_and_destroyed_by_the_last_release)                                                                         \
+    X(weights_released_while_close_waits_are_not_counted)                                                                                                      \
+    X(posts_run_once_in_order_and_before_the_close_callback)                                                                                                   \
+    X(after_close_the_port_answers_eclosed)                                                                                                                    \
+    X(every_accepted_post_runs_even_in_a_race_with_close)                                                                                                      \
+    X(two_pools_on_two_loops_do_not_meet)                                                                                                                      \
+    X(two_pools_share_a_loop)                                                                                                                                  \
+    X(a_thousand_pools_leave_nothing)
+
+#define TESTS_memory(X)                                                                                                                                        \
+    X(a_reservation_is_whole_or_not_at_all)                                                                                                                    \
+    X(the_sum_of_live_reservations_is_what_is_charged)                                                                                                         \
+    X(the_usage_tells_budgets)                                                                                                                                 \
+    X(the_default_budget_is_a_part_of_the_machine)                                                                                                             \
+    X(weights_give_their_reservation_back_when_the_payload_is_gone)                                                                                            \
+    X(a_load_of_weights_consumes_its_reservation)                                                                                                              \
+    X(a_reservation_left_over_is_given_back_by_the_host_after_close_began)
+
+#endif

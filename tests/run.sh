@@ -1,0 +1,74 @@
+#!/bin/sh
+# Builds cadre and runs its tests, from a bare Debian 12 or newer: three builds, each with its own CTest run.
+#
+# usage: sh tests/run.sh [--quick]
+#   dev    every test, with the llama backend and real models
+#   asan   the tests of the core and of scripted models under AddressSanitizer and UndefinedBehaviorSanitizer, no backend
+#   tsan   the same under ThreadSanitizer
+#   --quick  dev only
+# Installs the packages that it needs (apt-get, with sudo unless root) and fetches llama.cpp and the weights into the cache (see
+# examples/weights.sh). A failing build does not keep the next ones from running; the last line says which failed. The tests find the models in
+# CADRE_TEST_SMOLLM2 and CADRE_TEST_MINILM.
+
+set -eu
+here=$(cd "$(dirname "$0")" && pwd)
+top=$(dirname "$here")
+. "$top/examples/setup.sh"
+
+presets="dev asan tsan"
+case ${1:-} in
+'') ;;
+--quick) presets=dev ;;
+-h | --help)
+    sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
+    exit 0
+    ;;
+*) fail "unknown argument: $1 (--quick or --help)" ;;
+esac
+
+# without_aslr COMMAND... : newer kernels place memory where gcc 12's ThreadSanitizer does not expect it, and it ends the process. Where the
+# system forbids the switch (some containers) the command runs as it is.
+without_aslr() {
+    if setarch "$(uname -m)" -R true 2>/dev/null; then
+        setarch "$(uname -m)" -R "$@"
+    else
+        "$@"
+    fi
+}
+
+# run_preset PRESET : builds and tests; status 0 if all is well.
+run_preset() {
+    backends= wrapper=
+    case $1 in
+    dev) backends=llama ;;
+    tsan) wrapper=without_aslr ;;
+    esac
+    say "$1: building in build/$1"
+    cmake --preset "$1" -DCADRE_BACKENDS="$backends" &&
+        $wrapper cmake --build "build/$1" &&
+        $wrapper ctest --test-dir "build/$1" --output-on-failure --no-tests=error -j2
+}
+
+install_packages $CADRE_BUILD_PACKAGES libcmocka-dev
+sh "$top/src/backends/llama/fetch.sh" >/dev/null
+CADRE_TEST_SMOLLM2=$(sh "$top/examples/weights.sh" smollm2)
+CADRE_TEST_MINILM=$(sh "$top/examples/weights.sh" minilm)
+export CADRE_TEST_SMOLLM2 CADRE_TEST_MINILM
+
+cd "$top"
+start=$(date +%s)
+passed= failed=
+for preset in $presets; do
+    if run_preset "$preset"; then
+        passed="$passed $preset"
+    else
+        failed="$failed $preset"
+    fi
+done
+
+seconds=$(($(date +%s) - start))
+if [ -n "$failed" ]; then
+    echo "tests: FAILED:$failed; passed:${passed:- none} ($seconds s)"
+    exit 1
+fi
+echo "tests: passed:$passed ($seconds s)"
