@@ -1,7 +1,8 @@
 /* Errors: one list makes the enum, the names and the messages.
  *
  * Every function that can fail returns 0 or a negative int. What a non-zero return means is the same everywhere: nothing was started, no callback will ever
- * run for this call, and everything that was passed with ownership (or with a release callback) has been released, once, before the return.
+ * run for this call, and everything that was passed with ownership (or with a release callback) has been released, once, before the return, and
+ * every out parameter is 0 or NULL. (One exception says so itself: cadre_promise_resolve.)
  * The values lie apart from errno and from libuv's codes, so a loader may fail with UV_ENOENT and the host sees UV_ENOENT. */
 #ifndef CADRE_ERROR_H
 #define CADRE_ERROR_H
@@ -45,7 +46,7 @@ CADRE_BEGIN
 /* A sentence for any int: this library's errors, libuv's, 0 ("success"), or "unknown error". Any thread; static storage, never NULL. */
 CADRE_EXTERN const char *cadre_strerror(int error);
 
-/* The name without the prefix's sense lost: "CADRE_EFULL", "UV_ENOENT", "CADRE_OK", or "unknown". Any thread; static storage, never NULL. */
+/* The name with its prefix: "CADRE_EFULL", "UV_ENOENT", "CADRE_OK", or "unknown". Any thread; static storage, never NULL. */
 CADRE_EXTERN const char *cadre_err_name(int error);
 
 CADRE_END

@@ -9,7 +9,7 @@
  *         cadre_spawn_text_to_text(pool, "smollm2", &loader, NULL, NULL, on_ready, NULL, NULL);
  *
  * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from them.
- * Loads report progress and can be cancelled; a cancelled request stops a running decode. Bad files, unknown architectures and over-long prompts are errors with a text, never an abort. */
+ * Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a running decode. Bad files, unknown architectures and over-long prompts are errors with a text, never an abort. */
 #ifndef CADRE_LLAMA_H
 #define CADRE_LLAMA_H
 
@@ -41,9 +41,16 @@ CADRE_EXTERN int cadre_llama_text_embedding(const cadre_llama_options *options, 
  * CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
 CADRE_EXTERN int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out);
 
-/* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` is borrowed and may still be pending. options->path is not used. */
+/* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` may still be pending; the loader takes a reference of its own, until
+ * its release. options->path is not used. Weights that cadre_llama_weights did not make fail the load with CADRE_EINVAL. */
 CADRE_EXTERN int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_to_text_loader *out);
 CADRE_EXTERN int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_embedding_loader *out);
+
+/* In the form that NAME_load_blocking and NAME_load_shared take, for loaders of the host's own: `data` is a const cadre_llama_options *, which stays valid until the load is over. Without a
+ * source the file is read (loader thread, blocks); with one from cadre_llama_weights the model is made around it (does not block). An asynchronous loader fetches first, and calls
+ * this from the function it chains. Errors as the loaders. */
+CADRE_EXTERN int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_to_text_model *out);
+CADRE_EXTERN int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_embedding_model *out);
 
 /* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL. */
 CADRE_EXTERN int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes);

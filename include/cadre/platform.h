@@ -30,7 +30,8 @@
 /* "Let the library choose", for every integer field of an options or parameter struct. Zero is always a value (temperature 0, seed 0, no time).
  * Floating-point fields use CADRE_DEFAULT_FLOAT, a NaN. Structs are set up with their _INIT macro, which fills in both; a struct whose `size` is smaller
  * than this library's was compiled against an older header and is accepted: the fields it lacks take their defaults. A size of 0, or one larger than this
- * library knows, is CADRE_EINVAL. */
+ * library knows, is CADRE_EINVAL. This holds for structs that are passed by pointer; those that are nested by value or lie in arrays (cadre_sampling,
+ * cadre_request_options, cadre_image, cadre_device, cadre_chat_message, …) never grow within a major version. */
 #define CADRE_DEFAULT (-1)
 #define CADRE_DEFAULT_FLOAT NAN
 /* "Never", for fields in milliseconds. */
@@ -38,7 +39,7 @@
 
 CADRE_BEGIN
 
-/* As in <uv.h>, which these headers do not include: it does not compile under a strict -std=c11. */
+/* As in <uv.h>, which a host includes itself: it does not compile under a strict -std=c11, so these headers do without. */
 typedef struct uv_loop_s uv_loop_t;
 
 /* A pool of workers on one uv_loop_t. See cadre/pool.h. */

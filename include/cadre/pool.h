@@ -1,7 +1,10 @@
 /* The pool: created on a host's loop, closed like a libuv handle; its options; and the port through which other threads reach it.
  *
- * Threads: every function of the library belongs to the loop thread unless its comment says "any thread". A pool never blocks that thread, and it keeps the
- * loop alive only while it has work: requests, loads, or its own close. */
+ * Threads: every function of the library belongs to the loop thread unless its comment says "any thread". A pool never blocks that thread. No callback ever runs from
+ * inside a call of the host's, but for the release of what a failing call was given.
+ *
+ * A pool keeps the loop alive only while it has work: accepted requests (paused ones too) and what their workers still do for them, loads and pending futures, workers on their way in or
+ * out, destructors, its own close. Ready workers, held ports, promises and weights are no work: a host whose other threads may post later keeps a handle of its own. */
 #ifndef CADRE_POOL_H
 #define CADRE_POOL_H
 
@@ -61,8 +64,8 @@ CADRE_EXTERN int cadre_pool_create(cadre_pool **out, uv_loop_t *loop, const cadr
 CADRE_EXTERN uv_loop_t *cadre_pool_loop(const cadre_pool *pool);
 CADRE_EXTERN void *cadre_pool_get_data(const cadre_pool *pool);
 
-/* What the latest call on this pool that returned an error had against it, in words that name the field ("sampling.top_p is 1.5, not within 0…1"); "" before the first.
- * Valid until the next such call. */
+/* What the latest refused request, spawn or reservation of this pool had against it, in words that name the field ("sampling.top_p is 1.5, not within 0…1"); "" before the
+ * first. Valid until the next such call. Functions without a pool, and handles that are stale, say nothing here. */
 CADRE_EXTERN const char *cadre_pool_error_detail(const cadre_pool *pool);
 
 /* What close could not wait for. All zero: nothing of the pool is left, no thread and no memory. */
@@ -73,12 +76,12 @@ typedef struct cadre_close_report {
     uint32_t held_weights;      /* still held by the host; the last release destroys them on the releasing thread */
 } cadre_close_report;
 
-/* Loop thread, once; the last callback of the pool. `pool` may still be asked for its data and loop here, and is gone afterwards. */
+/* Loop thread, once; the last callback of the pool. Its handles are closed. `pool` may still be asked for its data and loop here, and is gone afterwards. */
 typedef void (*cadre_close_cb)(cadre_pool *pool, const cadre_close_report *report, void *data);
 
 typedef struct cadre_close_options {
     size_t size;
-    int64_t drain_ms;         /* accepted requests go on for this long, then they are cancelled; default 5,000 */
+    int64_t drain_ms;         /* accepted requests, and the loads that they wait for, go on for this long, then they are cancelled; default 5,000; CADRE_NEVER waits */
     int64_t abandon_after_ms; /* then threads, promises and weights are waited for this long, without blocking; default 10,000 */
     void *data;               /* for the callback */
 } cadre_close_options;
@@ -86,13 +89,13 @@ typedef struct cadre_close_options {
 
 /* Starts the close and returns; may be called from any callback of the pool. From now on new requests and spawns answer CADRE_ECLOSED; loads that no accepted request waits
  * for are cancelled at once. Accepted requests complete or, after drain_ms, end with CADRE_ECLOSED. `cb` may be NULL. uv_loop_close() returns 0 after `cb`
- * (if the pool was the loop's last user). CADRE_EALREADY: it is closing; CADRE_EINVAL. */
+ * (if the pool was the loop's last user). CADRE_EALREADY: it is closing, and the first call's callback stands; a shorter drain_ms is taken over (a second Ctrl-C). CADRE_EINVAL. */
 CADRE_EXTERN int cadre_pool_close(cadre_pool *pool, const cadre_close_options *options, cadre_close_cb cb);
 
 /* ---- the port: any thread ----
  * A reference-counted inbox that outlives the pool; after the pool's close its functions answer CADRE_ECLOSED. */
 
-/* A new reference to the pool's port. Loop thread; release it from any thread. */
+/* A new reference to the pool's port, never NULL. Loop thread; release it from any thread. */
 CADRE_EXTERN cadre_port *cadre_pool_port(cadre_pool *pool);
 CADRE_EXTERN cadre_port *cadre_port_retain(cadre_port *port); /* any thread; returns port */
 CADRE_EXTERN void cadre_port_release(cadre_port *port);       /* any thread; NULL is allowed */

@@ -4,12 +4,13 @@
  * parameters, takes a place in the model's bounded queue, and returns; the answer comes by callbacks on the loop thread:
  *
  *   return ≠ 0   nothing was started, no callback will run; options.release has run
- *   return 0     on_done runs exactly once, never from inside the call, whatever happens: success, failure, deadline, cancel, the worker's end, the pool's close
+ *   return 0     on_done runs exactly once, after the last on_text, never from inside the call, whatever happens: success, failure, deadline, cancel, the worker's end, the pool's close
  *
  * Inputs are copied before the call returns, unless options.release is set: then they are lent, must stay as they are, and release runs on the loop thread once after the worker's last
  * read (which may be after on_done, when a cancelled operation is still running).
  *
- * A request whose model is still loading waits for the load, within its own deadline. It fails as soon as no load is left that can serve it, with the load's error and detail. */
+ * A key is known from its first spawn's return until its last worker is gone; before and after, CADRE_ENOENT. A request whose model is still loading waits for the load, within its own
+ * deadline. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs first). */
 #ifndef CADRE_REQUEST_H
 #define CADRE_REQUEST_H
 
@@ -44,17 +45,20 @@ CADRE_EXTERN cadre_request_id cadre_request_get_id(const cadre_request *request)
 CADRE_EXTERN cadre_pool *cadre_request_pool(const cadre_request *request);
 CADRE_EXTERN const char *cadre_request_key(const cadre_request *request);
 CADRE_EXTERN void *cadre_request_data(const cadre_request *request); /* the params' data */
+/* Which worker answered; 0 when none had it. The worker may be gone by now. */
+CADRE_EXTERN cadre_worker_id cadre_request_worker(const cadre_request *request);
 /* In on_done: what went wrong, in words ("" on success). Valid during the callback. */
 CADRE_EXTERN const char *cadre_request_detail(const cadre_request *request);
 
 /* ---- loop thread, any time ---- */
 
 /* No piece of text and no step is reported from here on; on_done follows on a later turn with CADRE_ECANCELED. What the worker still does for it is dropped.
- * CADRE_ESTALE: it is done already; CADRE_EALREADY: its end is decided and its on_done is on the way. */
+ * CADRE_ESTALE: it is done already; CADRE_EALREADY: its end is decided, no piece will come, and its on_done is on the way. */
 CADRE_EXTERN int cadre_request_cancel(cadre_pool *pool, cadre_request_id request);
 
 /* For a consumer that is slow: no more on_text until resume. At most stream_window pieces are held meanwhile, then the request's slot rests; other slots go on. The deadline runs on.
- * Pausing twice is pausing once. CADRE_ESTALE; CADRE_ENOTSUP: not a streamed request. */
+ * on_done too waits behind pieces that are held. A request may be paused in any state; twice is once; a resume without a pause does nothing. Held pieces come on a later turn.
+ * CADRE_ESTALE; CADRE_ENOTSUP: it has no on_text. */
 CADRE_EXTERN int cadre_request_pause(cadre_pool *pool, cadre_request_id request);
 CADRE_EXTERN int cadre_request_resume(cadre_pool *pool, cadre_request_id request);
 

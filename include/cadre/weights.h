@@ -17,9 +17,10 @@ typedef struct cadre_load_context cadre_load_context; /* cadre/worker.h */
 typedef struct cadre_weights_value {
     size_t size;
     void *payload;
-    void (*destroy)(void *payload); /* the reaper thread, once; may block; NULL: nothing to do */
+    void (*destroy)(void *payload); /* the reaper thread, once; may block; may release other weights; NULL: nothing to do */
+    const void *type;               /* whose payload it is: an address that only its maker uses, so that others can refuse it; may be NULL */
 } cadre_weights_value;
-#define CADRE_WEIGHTS_VALUE_INIT {sizeof(cadre_weights_value), NULL, NULL}
+#define CADRE_WEIGHTS_VALUE_INIT {sizeof(cadre_weights_value), NULL, NULL, NULL}
 
 /* Families: cadre_weights_promise_create / _resolve / _fail / _release, cadre_weights_future_ready / _failed / _release. See cadre/future.h. */
 CADRE_FUTURE_TYPE(cadre_weights, cadre_weights_value, CADRE_VALUE_WEIGHTS)
@@ -41,6 +42,7 @@ CADRE_EXTERN cadre_weights *cadre_weights_future_get(const cadre_weights_future 
 
 /* Any thread. */
 CADRE_EXTERN void *cadre_weights_payload(const cadre_weights *weights);
+CADRE_EXTERN const void *cadre_weights_type(const cadre_weights *weights);
 CADRE_EXTERN cadre_weights *cadre_weights_retain(cadre_weights *weights);
 /* The last release has the payload destroyed on the reaper thread (after the pool's close: on this one). NULL is allowed. */
 CADRE_EXTERN void cadre_weights_release(cadre_weights *weights);

@@ -14,10 +14,11 @@
 CADRE_BEGIN
 
 /* ---- what a loader is told ----
- * A context lives from the start of its load until the load's future is settled and, for a blocking load, until its function has returned. */
+ * A context lives from the start of its load until the load's future is settled; beyond that, until a blocking load's function has returned, and in a chain until the source
+ * future is settled. An asynchronous loader that may be cancelled in the middle of its work therefore talks to its promise (progress, cancelled), which it holds, not to the context. */
 
-CADRE_EXTERN cadre_pool *cadre_load_pool(const cadre_load_context *context);         /* loop thread */
-CADRE_EXTERN uv_loop_t *cadre_load_loop(const cadre_load_context *context);          /* loop thread */
+CADRE_EXTERN cadre_pool *cadre_load_pool(const cadre_load_context *context);         /* loop thread; not for blocking functions */
+CADRE_EXTERN uv_loop_t *cadre_load_loop(const cadre_load_context *context);          /* loop thread; not for blocking functions */
 CADRE_EXTERN const char *cadre_load_key(const cadre_load_context *context);          /* any thread */
 CADRE_EXTERN cadre_worker_id cadre_load_worker(const cadre_load_context *context);   /* any thread; 0 when weights are loaded for nobody in particular */
 CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);         /* any thread; how many threads the load may keep busy, ≥ 1 */
@@ -61,8 +62,8 @@ typedef struct cadre_spawn_options {
     int32_t queue_capacity;               /* of the model, set by the first spawn of a key; default by capability: 100, 100, 50, 50, 20 in the order of cadre_capability */
     int64_t batch_window_us;              /* embeddings: how long a free worker may wait for more texts when others are likely to come; default 500; 0 never waits */
     int32_t stream_window;                /* pieces of text in flight to a consumer before its slot rests; ≥ 1; default 64 */
-    cadre_worker_progress_cb on_progress; /* may be NULL */
-    cadre_worker_exit_cb on_exit;         /* may be NULL */
+    cadre_worker_progress_cb on_progress; /* may be NULL; `data` of both is the spawn's */
+    cadre_worker_exit_cb on_exit;         /* may be NULL; runs at the pool's close at the latest */
 } cadre_spawn_options;
 #define CADRE_SPAWN_OPTIONS_INIT {sizeof(cadre_spawn_options), CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL}
 
@@ -128,7 +129,7 @@ CADRE_EXTERN int cadre_model_get_info(const cadre_pool *pool, const char *key, c
  *   asynchronous    NAME_promise_create(), start your own libuv work, resolve the promise when it is done; or fetch into a weights future and chain:
  *                   NAME_load_blocking(context, weights_future, function, data), where `function` gets the fetched payload
  *   preloaded       return NAME_load_shared(context, weights_future, function, data): `function` runs on the loop, must not block, and makes a model around the shared weights
- * Both helpers borrow `source`; `function` returns 0 with *out filled in, or an error (cadre_load_fail says why); `source` stays alive until the model made from it has been destroyed. They return
+ * Both helpers take a reference of their own to `source`; `function` returns 0 with *out filled in, or an error (cadre_load_fail says why); `source` stays alive until the model made from it has been destroyed. They return
  * NULL when out of memory.
  *
  * cadre_spawn_CAPABILITY(pool, registry_key, loader, owned, options, on_ready, data, out)

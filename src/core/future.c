@@ -240,7 +240,7 @@ void cadre_future_release(cadre_future *future)
 
 int cadre_future_status(const cadre_future *future)
 {
-    return future ? future->status : CADRE_EINVAL;
+    return !future ? CADRE_EINVAL : future->status == 0 ? CADRE_EAGAIN : future->status > 0 ? CADRE_OK : future->status;
 }
 
 const char *cadre_future_detail(const cadre_future *future)

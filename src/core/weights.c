@@ -76,6 +76,11 @@ void *cadre_weights_payload(const cadre_weights *weights)
     return weights ? weights->box->value.weights.payload : NULL;
 }
 
+const void *cadre_weights_type(const cadre_weights *weights)
+{
+    return weights ? weights->box->value.weights.type : NULL;
+}
+
 cadre_weights *cadre_weights_future_get(const cadre_weights_future *future)
 {
     return future ? ((const cadre_future *)(const void *)future)->weights : NULL;

@@ -14,12 +14,16 @@
 int cadre_pool_close(cadre_pool *pool, const cadre_close_options *theirs, cadre_close_cb cb)
 {
     if (!pool) return CADRE_EINVAL;
-    if (pool->closing) return CADRE_EALREADY;
     cadre_close_options options = CADRE_CLOSE_OPTIONS_INIT;
     if (theirs && !cadre__overlay(&options, sizeof options, theirs)) return CADRE_EINVAL;
     if (options.drain_ms == CADRE_DEFAULT) options.drain_ms = 5000;
     if (options.abandon_after_ms == CADRE_DEFAULT) options.abandon_after_ms = 10000;
     if (options.drain_ms < 0 || options.abandon_after_ms < 0) return CADRE_EINVAL;
+    if (pool->closing) {
+        uint64_t due = cadre__after(cadre__now(pool->port), cadre__ms(options.drain_ms));
+        if (pool->closing == CADRE__DRAINING && due < pool->close_deadline.due) cadre__pool_deadline(pool, &pool->close_deadline, cadre__ms(options.drain_ms));
+        return CADRE_EALREADY;
+    }
     pool->closing = CADRE__DRAINING;
     pool->close_cb = cb;
     pool->close_data = options.data;

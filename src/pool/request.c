@@ -152,7 +152,6 @@ static void finish(cadre_request *request)
     pool->open_requests--;
     if (request->state == CADRE__ENDING) model->ending--;
     cadre__job *job = request->job;
-    request->job = NULL;
     model->kind->finish(request, job, request->status);
     drop_held(request);
     if (job) cadre__job_free(allocator, job);
@@ -306,6 +305,11 @@ int cadre_request_resume(cadre_pool *pool, cadre_request_id id)
     if (request->paused && request->held) wake(request);
     request->paused = false;
     return CADRE_OK;
+}
+
+cadre_worker_id cadre_request_worker(const cadre_request *request)
+{
+    return request->job && request->job->worker ? request->job->worker->id : 0;
 }
 
 cadre_request_id cadre_request_get_id(const cadre_request *request)
