@@ -38,7 +38,7 @@ typedef enum cadre_error {
 #define CADRE_ERROR_ENUM(name, value, message) CADRE_##name = value,
     CADRE_ERROR_MAP(CADRE_ERROR_ENUM)
 #undef CADRE_ERROR_ENUM
-    CADRE_ERROR_END_ = -9999
+        CADRE_ERROR_END_ = -9999
 } cadre_error;
 
 CADRE_BEGIN

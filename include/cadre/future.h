@@ -77,16 +77,17 @@ CADRE_EXTERN void cadre_promise_progress(cadre_promise *promise, double fraction
 /* error is negative; detail (copied, may be NULL) reaches everyone who waits. 0, CADRE_EALREADY, CADRE_ECLOSED, CADRE_EINVAL. */
 CADRE_EXTERN int cadre_promise_fail(cadre_promise *promise, int error, const char *detail);
 
-/* Loop thread: cb runs once if the future is settled before the promise is (cancel, deadline, close), so that the host can stop its handles and release the promise.
- * One per promise; a future that is settled already runs it on the next turn. The promise stays alive until cb has run or the promise was settled. */
+/* Loop thread: cb runs once if the future is settled before the promise is (cancel, deadline, close), so that the host can stop its handles and release the
+ * promise. One per promise; a future that is settled already runs it on the next turn. The promise stays alive until cb has run or the promise was settled. */
 CADRE_EXTERN int cadre_promise_on_cancel(cadre_promise *promise, cadre_cancel_cb cb, void *data);
 
 /* ---- under the typed families ---- */
 
 /* Loop thread. Two handles to one pending value, both owned by the caller. CADRE_ENOMEM, CADRE_ECLOSED, CADRE_EINVAL. */
 CADRE_EXTERN int cadre_promise_create(cadre_pool *pool, cadre_value_type type, cadre_promise **promise, cadre_future **future);
-/* Any thread. Consumes the value: on 0 it belongs to the future (or, if that is settled already, is destroyed on the reaper); on CADRE_EALREADY it is destroyed on the reaper too.
- * CADRE_ECLOSED (the pool is gone), CADRE_EINVAL (a NULL, or a value whose size or ops are wrong), CADRE_ENOMEM (a second resolve): nothing is consumed, the value is still the caller's. */
+/* Any thread. Consumes the value: on 0 it belongs to the future (or, if that is settled already, is destroyed on the reaper); on CADRE_EALREADY it is destroyed
+ * on the reaper too. CADRE_ECLOSED (the pool is gone), CADRE_EINVAL (a NULL, or a value whose size or ops are wrong), CADRE_ENOMEM (a second resolve): nothing
+ * is consumed, the value is still the caller's. */
 CADRE_EXTERN int cadre_promise_resolve(cadre_promise *promise, cadre_value_type type, const void *value);
 /* Loop thread. A future that is settled from the start; on failure NULL and the value is destroyed on the reaper. */
 CADRE_EXTERN cadre_future *cadre_future_ready(cadre_pool *pool, cadre_value_type type, const void *value);
@@ -96,8 +97,14 @@ CADRE_EXTERN cadre_future *cadre_future_failed(cadre_pool *pool, cadre_value_typ
 #define CADRE_FUTURE_TYPE(NAME, VALUE, TYPE)                                                                                                                   \
     typedef struct NAME##_future NAME##_future;                                                                                                                \
     typedef struct NAME##_promise NAME##_promise;                                                                                                              \
-    static inline cadre_future *NAME##_future_untyped(const NAME##_future *future) { return (cadre_future *)(uintptr_t)future; }                               \
-    static inline cadre_promise *NAME##_promise_untyped(const NAME##_promise *promise) { return (cadre_promise *)(uintptr_t)promise; }                         \
+    static inline cadre_future *NAME##_future_untyped(const NAME##_future *future)                                                                             \
+    {                                                                                                                                                          \
+        return (cadre_future *)(uintptr_t)future;                                                                                                              \
+    }                                                                                                                                                          \
+    static inline cadre_promise *NAME##_promise_untyped(const NAME##_promise *promise)                                                                         \
+    {                                                                                                                                                          \
+        return (cadre_promise *)(uintptr_t)promise;                                                                                                            \
+    }                                                                                                                                                          \
     static inline int NAME##_promise_create(cadre_pool *pool, NAME##_promise **promise, NAME##_future **future)                                                \
     {                                                                                                                                                          \
         cadre_promise *p = NULL;                                                                                                                               \
@@ -119,13 +126,22 @@ CADRE_EXTERN cadre_future *cadre_future_failed(cadre_pool *pool, cadre_value_typ
     {                                                                                                                                                          \
         cadre_promise_progress((cadre_promise *)promise, fraction, done_bytes, total_bytes, stage);                                                            \
     }                                                                                                                                                          \
-    static inline int NAME##_promise_cancelled(const NAME##_promise *promise) { return cadre_promise_cancelled(NAME##_promise_untyped(promise)); }             \
+    static inline int NAME##_promise_cancelled(const NAME##_promise *promise)                                                                                  \
+    {                                                                                                                                                          \
+        return cadre_promise_cancelled(NAME##_promise_untyped(promise));                                                                                       \
+    }                                                                                                                                                          \
     static inline int NAME##_promise_on_cancel(NAME##_promise *promise, cadre_cancel_cb cb, void *data)                                                        \
     {                                                                                                                                                          \
         return cadre_promise_on_cancel((cadre_promise *)promise, cb, data);                                                                                    \
     }                                                                                                                                                          \
-    static inline NAME##_promise *NAME##_promise_retain(NAME##_promise *promise) { return (NAME##_promise *)cadre_promise_retain((cadre_promise *)promise); }  \
-    static inline void NAME##_promise_release(NAME##_promise *promise) { cadre_promise_release((cadre_promise *)promise); }                                    \
+    static inline NAME##_promise *NAME##_promise_retain(NAME##_promise *promise)                                                                               \
+    {                                                                                                                                                          \
+        return (NAME##_promise *)cadre_promise_retain((cadre_promise *)promise);                                                                               \
+    }                                                                                                                                                          \
+    static inline void NAME##_promise_release(NAME##_promise *promise)                                                                                         \
+    {                                                                                                                                                          \
+        cadre_promise_release((cadre_promise *)promise);                                                                                                       \
+    }                                                                                                                                                          \
     static inline NAME##_future *NAME##_future_ready(cadre_pool *pool, const VALUE *value)                                                                     \
     {                                                                                                                                                          \
         return (NAME##_future *)cadre_future_ready(pool, (cadre_value_type)(TYPE), value);                                                                     \
@@ -142,12 +158,30 @@ CADRE_EXTERN cadre_future *cadre_future_failed(cadre_pool *pool, cadre_value_typ
     {                                                                                                                                                          \
         cadre_future_on_progress((cadre_future *)future, cb, data);                                                                                            \
     }                                                                                                                                                          \
-    static inline int NAME##_future_status(const NAME##_future *future) { return cadre_future_status(NAME##_future_untyped(future)); }                         \
-    static inline const char *NAME##_future_detail(const NAME##_future *future) { return cadre_future_detail(NAME##_future_untyped(future)); }                 \
-    static inline void NAME##_future_cancel(NAME##_future *future) { cadre_future_cancel((cadre_future *)future); }                                            \
-    static inline int NAME##_future_set_deadline(NAME##_future *future, int64_t ms) { return cadre_future_set_deadline((cadre_future *)future, ms); }          \
-    static inline NAME##_future *NAME##_future_retain(NAME##_future *future) { return (NAME##_future *)cadre_future_retain((cadre_future *)future); }          \
-    static inline void NAME##_future_release(NAME##_future *future) { cadre_future_release((cadre_future *)future); }
+    static inline int NAME##_future_status(const NAME##_future *future)                                                                                        \
+    {                                                                                                                                                          \
+        return cadre_future_status(NAME##_future_untyped(future));                                                                                             \
+    }                                                                                                                                                          \
+    static inline const char *NAME##_future_detail(const NAME##_future *future)                                                                                \
+    {                                                                                                                                                          \
+        return cadre_future_detail(NAME##_future_untyped(future));                                                                                             \
+    }                                                                                                                                                          \
+    static inline void NAME##_future_cancel(NAME##_future *future)                                                                                             \
+    {                                                                                                                                                          \
+        cadre_future_cancel((cadre_future *)future);                                                                                                           \
+    }                                                                                                                                                          \
+    static inline int NAME##_future_set_deadline(NAME##_future *future, int64_t ms)                                                                            \
+    {                                                                                                                                                          \
+        return cadre_future_set_deadline((cadre_future *)future, ms);                                                                                          \
+    }                                                                                                                                                          \
+    static inline NAME##_future *NAME##_future_retain(NAME##_future *future)                                                                                   \
+    {                                                                                                                                                          \
+        return (NAME##_future *)cadre_future_retain((cadre_future *)future);                                                                                   \
+    }                                                                                                                                                          \
+    static inline void NAME##_future_release(NAME##_future *future)                                                                                            \
+    {                                                                                                                                                          \
+        cadre_future_release((cadre_future *)future);                                                                                                          \
+    }
 
 CADRE_END
 #endif

@@ -13,7 +13,8 @@ typedef struct cadre_chat_message {
     const char *content; /* UTF-8 */
 } cadre_chat_message;
 
-/* How the next token is chosen. Every default is the model's own where it states one, else the value given here. Out of range, infinite (or NaN by another way than the default) is CADRE_EINVAL. */
+/* How the next token is chosen. Every default is the model's own where it states one, else the value given here. Out of range, infinite (or NaN by another way
+ * than the default) is CADRE_EINVAL. */
 typedef struct cadre_sampling {
     size_t size;
     float temperature;       /* ≥ 0; 0: always the likeliest token; default 0.8 */
@@ -27,11 +28,13 @@ typedef struct cadre_sampling {
     int32_t max_tokens;      /* ≥ 1; default: until the model stops or its context is full */
     const char *const *stop; /* the text ends before the first of these; at most 16, none empty */
     size_t stop_count;
-    const char *grammar;     /* GBNF, passed to the engine; NULL: none */
+    const char *grammar; /* GBNF, passed to the engine; NULL: none */
 } cadre_sampling;
 #define CADRE_SAMPLING_INIT                                                                                                                                    \
-    {sizeof(cadre_sampling), CADRE_DEFAULT_FLOAT, CADRE_DEFAULT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT,           \
-     CADRE_DEFAULT_FLOAT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, 0, NULL}
+    {                                                                                                                                                          \
+        sizeof(cadre_sampling), CADRE_DEFAULT_FLOAT, CADRE_DEFAULT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT,        \
+            CADRE_DEFAULT_FLOAT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, 0, NULL                                                                                   \
+    }
 
 typedef enum cadre_finish {
     CADRE_FINISH_STOP = 0,  /* the model ended its answer, or a stop string came */
@@ -62,9 +65,9 @@ typedef struct cadre_generation_input {
     const char *text;                   /* one user message, or, with `raw`, the prompt itself; NULL when there are messages */
     const cadre_chat_message *messages; /* a chat, oldest first */
     size_t message_count;
-    int raw;                    /* 1: text is taken as it is, without the model's chat template */
-    cadre_sampling sampling;    /* checked; defaults still as sentinels: the model knows its own */
-    const cadre_image *images;  /* vision: decoded, in order */
+    int raw;                   /* 1: text is taken as it is, without the model's chat template */
+    cadre_sampling sampling;   /* checked; defaults still as sentinels: the model knows its own */
+    const cadre_image *images; /* vision: decoded, in order */
     size_t image_count;
 } cadre_generation_input;
 
@@ -90,7 +93,8 @@ typedef struct cadre_generation_ops {
     int (*attach)(void *self, cadre_op *op); /* before the first operation: thread-bound state and compute threads are made here; may be NULL */
     void (*destroy)(void *self);             /* on the worker's thread, or on the reaper's when it never had one; may be NULL */
     int (*generate)(void *self, cadre_op *op, const cadre_generation_input *input, cadre_generation_output *output);
-    /* Takes a request into a free slot (0 … slots − 1). Only records it: the work is step's. CADRE_EAGAIN: no room while others run, queue it again. Any other error fails the request. */
+    /* Takes a request into a free slot (0 … slots − 1). Only records it: the work is step's. CADRE_EAGAIN: no room while others run, queue it again. Any other
+     * error fails the request. */
     int (*begin)(void *self, cadre_op *op, uint32_t slot, const cadre_generation_input *input);
     /* One step for these slots together: a chunk of prompt or one token each. Slots that rest (a paused consumer) are not among them, and keep what they have.
      * Negative: the step failed for all of them. */
@@ -107,7 +111,10 @@ typedef struct cadre_generation_model {
     uint32_t slots;                  /* 1 … 256; 1 for `generate` */
     uint32_t context_length;         /* tokens one request may use in all; 0 unknown */
 } cadre_generation_model;
-#define CADRE_GENERATION_MODEL_INIT {sizeof(cadre_generation_model), NULL, NULL, 1, 0}
+#define CADRE_GENERATION_MODEL_INIT                                                                                                                            \
+    {                                                                                                                                                          \
+        sizeof(cadre_generation_model), NULL, NULL, 1, 0                                                                                                       \
+    }
 
 CADRE_END
 #endif

@@ -14,7 +14,10 @@ typedef struct cadre_image {
     size_t stride;          /* bytes */
     const uint8_t *pixels;  /* stride × height bytes */
 } cadre_image;
-#define CADRE_IMAGE_INIT {sizeof(cadre_image), 0, 0, 0, NULL}
+#define CADRE_IMAGE_INIT                                                                                                                                       \
+    {                                                                                                                                                          \
+        sizeof(cadre_image), 0, 0, 0, NULL                                                                                                                     \
+    }
 
 typedef enum cadre_image_form {
     CADRE_IMAGE_RGB8 = 0,   /* `rgb8` */
@@ -32,7 +35,10 @@ typedef struct cadre_image_input {
     const void *bytes;
     size_t length;
 } cadre_image_input;
-#define CADRE_IMAGE_INPUT_INIT {sizeof(cadre_image_input), CADRE_IMAGE_RGB8, CADRE_IMAGE_INIT, NULL, NULL, 0}
+#define CADRE_IMAGE_INPUT_INIT                                                                                                                                 \
+    {                                                                                                                                                          \
+        sizeof(cadre_image_input), CADRE_IMAGE_RGB8, CADRE_IMAGE_INIT, NULL, NULL, 0                                                                           \
+    }
 
 static inline cadre_image_input cadre_image_from_rgb8(const uint8_t *pixels, uint32_t width, uint32_t height)
 {
@@ -75,7 +81,8 @@ typedef struct cadre_image_decoder {
     void *self;
     uint64_t max_pixels;        /* width × height above this must be refused from the header, before anything is allocated */
     uint64_t max_encoded_bytes; /* files and base64 above this are refused by the core, before they are read */
-    /* Worker thread, several at a time; may block. Fills *out and the blob that owns its pixels. CADRE_EINPUT: not a picture, damaged, or too large (cadre_op_fail says which). */
+    /* Worker thread, several at a time; may block. Fills *out and the blob that owns its pixels. CADRE_EINPUT: not a picture, damaged, or too large
+     * (cadre_op_fail says which). */
     int (*decode)(void *self, cadre_op *op, const void *bytes, size_t length, uint64_t max_pixels, cadre_image *out, cadre_blob *pixels);
 } cadre_image_decoder;
 
@@ -83,7 +90,8 @@ typedef struct cadre_image_decoder {
 typedef struct cadre_image_fetcher {
     size_t size;
     void *self;
-    int (*fetch)(void *self, cadre_op *op, const char *url, uint64_t max_bytes, cadre_blob *out); /* worker thread, several at a time; may block; watch cadre_op_cancelled */
+    int (*fetch)(void *self, cadre_op *op, const char *url, uint64_t max_bytes,
+                 cadre_blob *out); /* worker thread, several at a time; may block; watch cadre_op_cancelled */
 } cadre_image_fetcher;
 
 CADRE_END

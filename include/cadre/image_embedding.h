@@ -23,7 +23,10 @@ typedef struct cadre_image_embedding_model {
     uint32_t dimension; /* ≥ 1: floats per vector */
     uint32_t max_batch; /* ≥ 1: pictures per call of embed */
 } cadre_image_embedding_model;
-#define CADRE_IMAGE_EMBEDDING_MODEL_INIT {sizeof(cadre_image_embedding_model), NULL, NULL, 0, 1}
+#define CADRE_IMAGE_EMBEDDING_MODEL_INIT                                                                                                                       \
+    {                                                                                                                                                          \
+        sizeof(cadre_image_embedding_model), NULL, NULL, 0, 1                                                                                                  \
+    }
 
 CADRE_LOADER_TYPE(cadre_image_embedding, cadre_image_embedding_model, CADRE_IMAGE_EMBEDDING)
 
@@ -42,9 +45,13 @@ typedef struct cadre_embed_images_params {
     cadre_embeddings_cb on_done; /* required; row i belongs to picture i */
     void *data;
 } cadre_embed_images_params;
-#define CADRE_EMBED_IMAGES_PARAMS_INIT {sizeof(cadre_embed_images_params), NULL, NULL, 0, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL}
+#define CADRE_EMBED_IMAGES_PARAMS_INIT                                                                                                                         \
+    {                                                                                                                                                          \
+        sizeof(cadre_embed_images_params), NULL, NULL, 0, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL                                                               \
+    }
 
-/* Loop thread. Errors as cadre_generate; CADRE_ENOTSUP: a form that needs a decoder or fetcher that the pool does not have; on_done with CADRE_EINPUT: a picture that cannot be read. */
+/* Loop thread. Errors as cadre_generate; CADRE_ENOTSUP: a form that needs a decoder or fetcher that the pool does not have; on_done with CADRE_EINPUT: a
+ * picture that cannot be read. */
 CADRE_EXTERN int cadre_embed_images(cadre_pool *pool, const cadre_embed_images_params *params, cadre_request_id *out);
 
 CADRE_END

@@ -8,8 +8,9 @@
  *     if (cadre_llama_text_to_text(&options, &loader) == 0)
  *         cadre_spawn_text_to_text(pool, "smollm2", &loader, NULL, NULL, on_ready, NULL, NULL);
  *
- * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from them.
- * Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a running decode. Bad files, unknown architectures and over-long prompts are errors with a text, never an abort. */
+ * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from
+ * them. Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a
+ * running decode. Bad files, unknown architectures and over-long prompts are errors with a text, never an abort. */
 #ifndef CADRE_LLAMA_H
 #define CADRE_LLAMA_H
 
@@ -19,18 +20,21 @@ CADRE_BEGIN
 
 typedef struct cadre_llama_options {
     size_t size;
-    const char *path;          /* a GGUF file; copied */
-    int32_t context_length;    /* tokens one request may use in all; default: the model's own, at most 4,096; more than the model was trained for is CADRE_EINVAL at load */
-    int32_t slots;             /* text-to-text: requests one worker runs together, 1 … 64; default 4. Text embedding: texts per batch; default 32 */
-    int32_t batch_tokens;      /* tokens one step may process, ≥ 32; default 512 (text embedding: at least one whole text) */
-    int32_t threads;           /* fixed number; default: what cadre_op_threads() says at each step */
-    int32_t gpu_layers;        /* layers to put on a GPU; default 0 */
-    int32_t use_mmap;          /* 1: map the file (default); 0: read it into memory */
+    const char *path;       /* a GGUF file; copied */
+    int32_t context_length; /* tokens one request may use in all; default: the model's own, at most 4,096; more than the model was trained for is CADRE_EINVAL
+                               at load */
+    int32_t slots;          /* text-to-text: requests one worker runs together, 1 … 64; default 4. Text embedding: texts per batch; default 32 */
+    int32_t batch_tokens;   /* tokens one step may process, ≥ 32; default 512 (text embedding: at least one whole text) */
+    int32_t threads;        /* fixed number; default: what cadre_op_threads() says at each step */
+    int32_t gpu_layers;     /* layers to put on a GPU; default 0 */
+    int32_t use_mmap;       /* 1: map the file (default); 0: read it into memory */
     const char *chat_template; /* instead of the model's own: a name or a Jinja text that llama.cpp recognises; NULL: the model's own; copied */
     const char *engine_path;   /* folder of llama.cpp's CPU modules; NULL: beside the engine's library; copied; the first load of the process decides */
 } cadre_llama_options;
 #define CADRE_LLAMA_OPTIONS_INIT                                                                                                                               \
-    {sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL}
+    {                                                                                                                                                          \
+        sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                \
+    }
 
 /* Any thread. Make a loader that serves one spawn (spawn consumes it, also when it fails; a loader that is not spawned is given back by its release(data)).
  * CADRE_EINVAL: a NULL, a wrong size, or an option out of range; CADRE_ENOMEM. What is wrong with the file is told by the load. */
@@ -41,18 +45,19 @@ CADRE_EXTERN int cadre_llama_text_embedding(const cadre_llama_options *options, 
  * CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
 CADRE_EXTERN int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out);
 
-/* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` may still be pending; the loader takes a reference of its own, until
- * its release. options->path is not used. Weights that cadre_llama_weights did not make fail the load with CADRE_EINVAL. */
+/* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` may still be pending; the loader
+ * takes a reference of its own, until its release. options->path is not used. Weights that cadre_llama_weights did not make fail the load with CADRE_EINVAL. */
 CADRE_EXTERN int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_to_text_loader *out);
 CADRE_EXTERN int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_embedding_loader *out);
 
-/* In the form that NAME_load_blocking and NAME_load_shared take, for loaders of the host's own: `data` is a const cadre_llama_options *, which stays valid until the load is over. Without a
- * source the file is read (loader thread, blocks); with one from cadre_llama_weights the model is made around it (does not block). An asynchronous loader fetches first, and calls
- * this from the function it chains. Errors as the loaders. */
+/* In the form that NAME_load_blocking and NAME_load_shared take, for loaders of the host's own: `data` is a const cadre_llama_options *, which stays valid
+ * until the load is over. Without a source the file is read (loader thread, blocks); with one from cadre_llama_weights the model is made around it (does not
+ * block). An asynchronous loader fetches first, and calls this from the function it chains. Errors as the loaders. */
 CADRE_EXTERN int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_to_text_model *out);
 CADRE_EXTERN int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_embedding_model *out);
 
-/* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL. */
+/* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL.
+ */
 CADRE_EXTERN int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes);
 
 CADRE_END

@@ -17,7 +17,10 @@ typedef struct cadre_device {
     const char *name;      /* copied */
     uint64_t budget_bytes; /* what models may take of it */
 } cadre_device;
-#define CADRE_DEVICE_INIT {sizeof(cadre_device), NULL, 0}
+#define CADRE_DEVICE_INIT                                                                                                                                      \
+    {                                                                                                                                                          \
+        sizeof(cadre_device), NULL, 0                                                                                                                          \
+    }
 
 typedef struct cadre_memory_amount {
     uint32_t device;
@@ -27,10 +30,13 @@ typedef struct cadre_memory_amount {
 typedef struct cadre_memory_usage {
     size_t size; /* set by the caller */
     uint64_t budget_bytes;
-    uint64_t charged_bytes;    /* ≤ budget_bytes */
+    uint64_t charged_bytes;     /* ≤ budget_bytes */
     uint64_t reservation_count; /* live reservations that charge this device */
 } cadre_memory_usage;
-#define CADRE_MEMORY_USAGE_INIT {sizeof(cadre_memory_usage), 0, 0, 0}
+#define CADRE_MEMORY_USAGE_INIT                                                                                                                                \
+    {                                                                                                                                                          \
+        sizeof(cadre_memory_usage), 0, 0, 0                                                                                                                    \
+    }
 
 typedef struct cadre_reservation cadre_reservation;
 

@@ -1,10 +1,11 @@
 /* The pool: created on a host's loop, closed like a libuv handle; its options; and the port through which other threads reach it.
  *
- * Threads: every function of the library belongs to the loop thread unless its comment says "any thread". A pool never blocks that thread. No callback ever runs from
- * inside a call of the host's, but for the release of what a failing call was given.
+ * Threads: every function of the library belongs to the loop thread unless its comment says "any thread". A pool never blocks that thread. No callback ever
+ * runs from inside a call of the host's, but for the release of what a failing call was given.
  *
- * A pool keeps the loop alive only while it has work: accepted requests (paused ones too) and what their workers still do for them, loads and pending futures, workers on their way in or
- * out, destructors, its own close. Ready workers, held ports, promises and weights are no work: a host whose other threads may post later keeps a handle of its own. */
+ * A pool keeps the loop alive only while it has work: accepted requests (paused ones too) and what their workers still do for them, loads and pending futures,
+ * workers on their way in or out, destructors, its own close. Ready workers, held ports, promises and weights are no work: a host whose other threads may post
+ * later keeps a handle of its own. */
 #ifndef CADRE_POOL_H
 #define CADRE_POOL_H
 
@@ -42,20 +43,23 @@ typedef struct cadre_pool_options {
     const cadre_clock *clock;         /* copied; NULL: uv_hrtime */
     cadre_log_cb log;                 /* NULL: silent */
     void *log_data;
-    int32_t log_level;      /* cadre_log_level: the most detailed that is wanted; default CADRE_LOG_INFO */
-    int32_t cores;          /* shared out by cadre_op_threads(); default: the cores this process may run on */
-    int64_t memory_bytes;   /* budget of device 0; default: 80 % of min(RAM, cgroup limit) less 2 GiB, the 2 GiB being an eighth on machines below 16 GiB */
+    int32_t log_level;    /* cadre_log_level: the most detailed that is wanted; default CADRE_LOG_INFO */
+    int32_t cores;        /* shared out by cadre_op_threads(); default: the cores this process may run on */
+    int64_t memory_bytes; /* budget of device 0; default: 80 % of min(RAM, cgroup limit) less 2 GiB, the 2 GiB being an eighth on machines below 16 GiB */
     const cadre_device *devices; /* further devices; copied */
     size_t device_count;
-    int32_t loads_at_once;     /* loader threads, ≥ 1; default 2 */
-    int64_t abandon_after_ms;  /* a load that was given up and has not returned: its thread is replaced after this; default 10,000 */
-    int64_t aging_ms;          /* a queued request rises one priority per this; default 1,000; 0 never ages */
+    int32_t loads_at_once;                     /* loader threads, ≥ 1; default 2 */
+    int64_t abandon_after_ms;                  /* a load that was given up and has not returned: its thread is replaced after this; default 10,000 */
+    int64_t aging_ms;                          /* a queued request rises one priority per this; default 1,000; 0 never ages */
     const struct cadre_image_decoder *decoder; /* copied; NULL: encoded pictures answer CADRE_ENOTSUP */
     const struct cadre_image_fetcher *fetcher; /* copied; NULL: URLs answer CADRE_ENOTSUP */
-    void *data;                /* for cadre_pool_get_data */
+    void *data;                                /* for cadre_pool_get_data */
 } cadre_pool_options;
 #define CADRE_POOL_OPTIONS_INIT                                                                                                                                \
-    {sizeof(cadre_pool_options), NULL, NULL, NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, 0, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL, NULL}
+    {                                                                                                                                                          \
+        sizeof(cadre_pool_options), NULL, NULL, NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, 0, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, \
+            NULL, NULL, NULL                                                                                                                                   \
+    }
 
 /* Makes a pool on `loop`, which must outlive it; several pools may share a loop. `options` may be NULL. On failure *out is NULL.
  * CADRE_EINVAL: a NULL or an option out of range; CADRE_ENOMEM; CADRE_ETHREAD; or libuv's error from its handles. */
@@ -64,8 +68,8 @@ CADRE_EXTERN int cadre_pool_create(cadre_pool **out, uv_loop_t *loop, const cadr
 CADRE_EXTERN uv_loop_t *cadre_pool_loop(const cadre_pool *pool);
 CADRE_EXTERN void *cadre_pool_get_data(const cadre_pool *pool);
 
-/* What the latest refused request, spawn or reservation of this pool had against it, in words that name the field ("sampling.top_p is 1.5, not within 0…1"); "" before the
- * first. Valid until the next such call. Functions without a pool, and handles that are stale, say nothing here. */
+/* What the latest refused request, spawn or reservation of this pool had against it, in words that name the field ("sampling.top_p is 1.5, not within 0…1"); ""
+ * before the first. Valid until the next such call. Functions without a pool, and handles that are stale, say nothing here. */
 CADRE_EXTERN const char *cadre_pool_error_detail(const cadre_pool *pool);
 
 /* What close could not wait for. All zero: nothing of the pool is left, no thread and no memory. */
@@ -81,15 +85,19 @@ typedef void (*cadre_close_cb)(cadre_pool *pool, const cadre_close_report *repor
 
 typedef struct cadre_close_options {
     size_t size;
-    int64_t drain_ms;         /* accepted requests, and the loads that they wait for, go on for this long, then they are cancelled; default 5,000; CADRE_NEVER waits */
+    int64_t drain_ms; /* accepted requests, and the loads that they wait for, go on for this long, then they are cancelled; default 5,000; CADRE_NEVER waits */
     int64_t abandon_after_ms; /* then threads, promises and weights are waited for this long, without blocking; default 10,000 */
     void *data;               /* for the callback */
 } cadre_close_options;
-#define CADRE_CLOSE_OPTIONS_INIT {sizeof(cadre_close_options), CADRE_DEFAULT, CADRE_DEFAULT, NULL}
+#define CADRE_CLOSE_OPTIONS_INIT                                                                                                                               \
+    {                                                                                                                                                          \
+        sizeof(cadre_close_options), CADRE_DEFAULT, CADRE_DEFAULT, NULL                                                                                        \
+    }
 
-/* Starts the close and returns; may be called from any callback of the pool. From now on new requests and spawns answer CADRE_ECLOSED; loads that no accepted request waits
- * for are cancelled at once. Accepted requests complete or, after drain_ms, end with CADRE_ECLOSED. `cb` may be NULL. uv_loop_close() returns 0 after `cb`
- * (if the pool was the loop's last user). CADRE_EALREADY: it is closing, and the first call's callback stands; a shorter drain_ms is taken over (a second Ctrl-C). CADRE_EINVAL. */
+/* Starts the close and returns; may be called from any callback of the pool. From now on new requests and spawns answer CADRE_ECLOSED; loads that no accepted
+ * request waits for are cancelled at once. Accepted requests complete or, after drain_ms, end with CADRE_ECLOSED. `cb` may be NULL. uv_loop_close() returns 0
+ * after `cb` (if the pool was the loop's last user). CADRE_EALREADY: it is closing, and the first call's callback stands; a shorter drain_ms is taken over (a
+ * second Ctrl-C). CADRE_EINVAL. */
 CADRE_EXTERN int cadre_pool_close(cadre_pool *pool, const cadre_close_options *options, cadre_close_cb cb);
 
 /* ---- the port: any thread ----

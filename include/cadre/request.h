@@ -1,16 +1,18 @@
 /* Requests: what is common to all five capabilities.
  *
- * A request is one parameter struct, passed to cadre_generate, cadre_embed, cadre_embed_images, cadre_describe or cadre_generate_image on the loop thread. The call checks the
- * parameters, takes a place in the model's bounded queue, and returns; the answer comes by callbacks on the loop thread:
+ * A request is one parameter struct, passed to cadre_generate, cadre_embed, cadre_embed_images, cadre_describe or cadre_generate_image on the loop thread. The
+ * call checks the parameters, takes a place in the model's bounded queue, and returns; the answer comes by callbacks on the loop thread:
  *
  *   return ≠ 0   nothing was started, no callback will run; options.release has run
- *   return 0     on_done runs exactly once, after the last on_text, never from inside the call, whatever happens: success, failure, deadline, cancel, the worker's end, the pool's close
+ *   return 0     on_done runs exactly once, after the last on_text, never from inside the call, whatever happens: success, failure, deadline, cancel, the
+ * worker's end, the pool's close
  *
- * Inputs are copied before the call returns, unless options.release is set: then they are lent, must stay as they are, and release runs on the loop thread once after the worker's last
- * read (which may be after on_done, when a cancelled operation is still running).
+ * Inputs are copied before the call returns, unless options.release is set: then they are lent, must stay as they are, and release runs on the loop thread once
+ * after the worker's last read (which may be after on_done, when a cancelled operation is still running).
  *
- * A key is known from its first spawn's return until its last worker is gone; before and after, CADRE_ENOENT. A request whose model is still loading waits for the load, within its own
- * deadline. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs first). */
+ * A key is known from its first spawn's return until its last worker is gone; before and after, CADRE_ENOENT. A request whose model is still loading waits for
+ * the load, within its own deadline. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs
+ * first). */
 #ifndef CADRE_REQUEST_H
 #define CADRE_REQUEST_H
 
@@ -38,7 +40,10 @@ typedef struct cadre_request_options {
     void (*release)(void *data); /* set: inputs are lent, see above */
     void *release_data;
 } cadre_request_options;
-#define CADRE_REQUEST_OPTIONS_INIT {sizeof(cadre_request_options), CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL}
+#define CADRE_REQUEST_OPTIONS_INIT                                                                                                                             \
+    {                                                                                                                                                          \
+        sizeof(cadre_request_options), CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                                                                                \
+    }
 
 /* ---- loop thread, inside a callback ---- */
 CADRE_EXTERN cadre_request_id cadre_request_get_id(const cadre_request *request);
@@ -56,9 +61,9 @@ CADRE_EXTERN const char *cadre_request_detail(const cadre_request *request);
  * CADRE_ESTALE: it is done already; CADRE_EALREADY: its end is decided, no piece will come, and its on_done is on the way. */
 CADRE_EXTERN int cadre_request_cancel(cadre_pool *pool, cadre_request_id request);
 
-/* For a consumer that is slow: no more on_text until resume. At most stream_window pieces are held meanwhile, then the request's slot rests; other slots go on. The deadline runs on.
- * on_done too waits behind pieces that are held. A request may be paused in any state; twice is once; a resume without a pause does nothing. Held pieces come on a later turn.
- * CADRE_ESTALE; CADRE_ENOTSUP: it has no on_text. */
+/* For a consumer that is slow: no more on_text until resume. At most stream_window pieces are held meanwhile, then the request's slot rests; other slots go on.
+ * The deadline runs on. on_done too waits behind pieces that are held. A request may be paused in any state; twice is once; a resume without a pause does
+ * nothing. Held pieces come on a later turn. CADRE_ESTALE; CADRE_ENOTSUP: it has no on_text. */
 CADRE_EXTERN int cadre_request_pause(cadre_pool *pool, cadre_request_id request);
 CADRE_EXTERN int cadre_request_resume(cadre_pool *pool, cadre_request_id request);
 

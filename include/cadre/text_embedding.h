@@ -12,9 +12,11 @@ typedef struct cadre_text_embedding_ops {
     size_t size;
     int (*attach)(void *self, cadre_op *op); /* see cadre_generation_ops */
     void (*destroy)(void *self);
-    /* count ≤ max_batch texts of one or several requests with the same task ("" for none) and truncate; writes out[count × dimension], row-major. `status[i]` is 0 on entry: a negative value
-     * fails the request that text i belongs to (cadre_op_fail on ops[i] says why) and no other. A negative return fails all of them. `tokens[i]` takes the number of tokens read. */
-    int (*embed)(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens, int *status);
+    /* count ≤ max_batch texts of one or several requests with the same task ("" for none) and truncate; writes out[count × dimension], row-major. `status[i]`
+     * is 0 on entry: a negative value fails the request that text i belongs to (cadre_op_fail on ops[i] says why) and no other. A negative return fails all of
+     * them. `tokens[i]` takes the number of tokens read. */
+    int (*embed)(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens,
+                 int *status);
 } cadre_text_embedding_ops;
 
 typedef struct cadre_text_embedding_model {
@@ -25,7 +27,10 @@ typedef struct cadre_text_embedding_model {
     uint32_t max_batch;      /* ≥ 1: texts per call of embed */
     uint32_t context_length; /* tokens one text may have; 0 unknown */
 } cadre_text_embedding_model;
-#define CADRE_TEXT_EMBEDDING_MODEL_INIT {sizeof(cadre_text_embedding_model), NULL, NULL, 0, 1, 0}
+#define CADRE_TEXT_EMBEDDING_MODEL_INIT                                                                                                                        \
+    {                                                                                                                                                          \
+        sizeof(cadre_text_embedding_model), NULL, NULL, 0, 1, 0                                                                                                \
+    }
 
 CADRE_LOADER_TYPE(cadre_text_embedding, cadre_text_embedding_model, CADRE_TEXT_EMBEDDING)
 
@@ -59,7 +64,10 @@ typedef struct cadre_embed_params {
     cadre_embeddings_cb on_done; /* required */
     void *data;
 } cadre_embed_params;
-#define CADRE_EMBED_PARAMS_INIT {sizeof(cadre_embed_params), NULL, NULL, NULL, 0, NULL, 0, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL}
+#define CADRE_EMBED_PARAMS_INIT                                                                                                                                \
+    {                                                                                                                                                          \
+        sizeof(cadre_embed_params), NULL, NULL, NULL, 0, NULL, 0, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL                                                       \
+    }
 
 /* Loop thread; one request, however many texts: they are cut into batches, and small requests share one. Errors as cadre_generate. An empty text is a text. */
 CADRE_EXTERN int cadre_embed(cadre_pool *pool, const cadre_embed_params *params, cadre_request_id *out);

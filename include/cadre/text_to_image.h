@@ -31,7 +31,10 @@ typedef struct cadre_text_to_image_model {
     const cadre_text_to_image_ops *ops;
     void *self;
 } cadre_text_to_image_model;
-#define CADRE_TEXT_TO_IMAGE_MODEL_INIT {sizeof(cadre_text_to_image_model), NULL, NULL}
+#define CADRE_TEXT_TO_IMAGE_MODEL_INIT                                                                                                                         \
+    {                                                                                                                                                          \
+        sizeof(cadre_text_to_image_model), NULL, NULL                                                                                                          \
+    }
 
 CADRE_LOADER_TYPE(cadre_text_to_image, cadre_text_to_image_model, CADRE_TEXT_TO_IMAGE)
 
@@ -59,7 +62,10 @@ typedef struct cadre_generate_image_params {
     void *data;
 } cadre_generate_image_params;
 #define CADRE_GENERATE_IMAGE_PARAMS_INIT                                                                                                                       \
-    {sizeof(cadre_generate_image_params), NULL, NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL, NULL}
+    {                                                                                                                                                          \
+        sizeof(cadre_generate_image_params), NULL, NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT,                \
+            CADRE_REQUEST_OPTIONS_INIT, NULL, NULL, NULL                                                                                                       \
+    }
 
 /* Loop thread. Errors as cadre_generate. */
 CADRE_EXTERN int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *params, cadre_request_id *out);

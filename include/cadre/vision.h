@@ -27,7 +27,10 @@ typedef struct cadre_describe_params {
     cadre_generation_cb on_done; /* required */
     void *data;
 } cadre_describe_params;
-#define CADRE_DESCRIBE_PARAMS_INIT {sizeof(cadre_describe_params), NULL, NULL, NULL, 0, CADRE_SAMPLING_INIT, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL, NULL}
+#define CADRE_DESCRIBE_PARAMS_INIT                                                                                                                             \
+    {                                                                                                                                                          \
+        sizeof(cadre_describe_params), NULL, NULL, NULL, 0, CADRE_SAMPLING_INIT, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL, NULL                                  \
+    }
 
 /* Loop thread. Errors as cadre_generate and cadre_embed_images. */
 CADRE_EXTERN int cadre_describe(cadre_pool *pool, const cadre_describe_params *params, cadre_request_id *out);

@@ -1,7 +1,7 @@
 /* Weights: what several workers share, loaded once, counted by reference.
  *
- * A `cadre_weights` is an opaque payload with a destructor and a reservation. It is what a preloaded loader shares between its workers, and also what a first step of a
- * chain (a download, an async read) hands to the next. The payload is never destroyed on the loop. */
+ * A `cadre_weights` is an opaque payload with a destructor and a reservation. It is what a preloaded loader shares between its workers, and also what a first
+ * step of a chain (a download, an async read) hands to the next. The payload is never destroyed on the loop. */
 #ifndef CADRE_WEIGHTS_H
 #define CADRE_WEIGHTS_H
 
@@ -20,7 +20,10 @@ typedef struct cadre_weights_value {
     void (*destroy)(void *payload); /* the reaper thread, once; may block; may release other weights; NULL: nothing to do */
     const void *type;               /* whose payload it is: an address that only its maker uses, so that others can refuse it; may be NULL */
 } cadre_weights_value;
-#define CADRE_WEIGHTS_VALUE_INIT {sizeof(cadre_weights_value), NULL, NULL, NULL}
+#define CADRE_WEIGHTS_VALUE_INIT                                                                                                                               \
+    {                                                                                                                                                          \
+        sizeof(cadre_weights_value), NULL, NULL, NULL                                                                                                          \
+    }
 
 /* Families: cadre_weights_promise_create / _resolve / _fail / _release, cadre_weights_future_ready / _failed / _release. See cadre/future.h. */
 CADRE_FUTURE_TYPE(cadre_weights, cadre_weights_value, CADRE_VALUE_WEIGHTS)
@@ -28,13 +31,14 @@ CADRE_FUTURE_TYPE(cadre_weights, cadre_weights_value, CADRE_VALUE_WEIGHTS)
 /* Runs on a loader thread and may block: fills *out and returns 0, or a negative error (say why with cadre_load_fail). */
 typedef int (*cadre_weights_load_cb)(cadre_load_context *context, void *data, cadre_weights_value *out);
 
-/* Loop thread. Loads weights on a loader thread. `owned` (NULL: charge nothing) is consumed and given back when the payload has been destroyed, or when the load has failed.
- * `release` (may be NULL) runs once with `data`: on the loop after the load, or before a failing return; if the load's thread had to be abandoned, on that thread should it ever return.
- * On 0 *out is owned by the caller. CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
-CADRE_EXTERN int cadre_weights_load_blocking(cadre_pool *pool, cadre_weights_load_cb load, void *data, void (*release)(void *data), cadre_reservation *owned, cadre_weights_future **out);
+/* Loop thread. Loads weights on a loader thread. `owned` (NULL: charge nothing) is consumed and given back when the payload has been destroyed, or when the
+ * load has failed. `release` (may be NULL) runs once with `data`: on the loop after the load, or before a failing return; if the load's thread had to be
+ * abandoned, on that thread should it ever return. On 0 *out is owned by the caller. CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
+CADRE_EXTERN int cadre_weights_load_blocking(cadre_pool *pool, cadre_weights_load_cb load, void *data, void (*release)(void *data), cadre_reservation *owned,
+                                             cadre_weights_future **out);
 
-/* Loop thread. Hands a reservation to weights that the host loads by its own promise: given back when the payload has been destroyed or the future failed. Consumes `owned` always.
- * CADRE_EINVAL, CADRE_EALREADY: the future has one, or is settled as failed. */
+/* Loop thread. Hands a reservation to weights that the host loads by its own promise: given back when the payload has been destroyed or the future failed.
+ * Consumes `owned` always. CADRE_EINVAL, CADRE_EALREADY: the future has one, or is settled as failed. */
 CADRE_EXTERN int cadre_weights_future_charge(cadre_weights_future *future, cadre_reservation *owned);
 
 /* Loop thread. The weights of a resolved future, borrowed; NULL while pending or failed. */

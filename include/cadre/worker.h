@@ -1,7 +1,7 @@
 /* Workers: what a loader is told, what an operation may call, how a worker is spawned and what it reports.
  *
- * A worker is one thread with one model. It is made by one of five spawn functions, one per capability (cadre/text_to_text.h and its siblings), from a loader and a
- * reservation. Several workers spawned with one key serve one queue. */
+ * A worker is one thread with one model. It is made by one of five spawn functions, one per capability (cadre/text_to_text.h and its siblings), from a loader
+ * and a reservation. Several workers spawned with one key serve one queue. */
 #ifndef CADRE_WORKER_H
 #define CADRE_WORKER_H
 
@@ -14,15 +14,16 @@
 CADRE_BEGIN
 
 /* ---- what a loader is told ----
- * A context lives from the start of its load until the load's future is settled; beyond that, until a blocking load's function has returned, and in a chain until the source
- * future is settled. An asynchronous loader that may be cancelled in the middle of its work therefore talks to its promise (progress, cancelled), which it holds, not to the context. */
+ * A context lives from the start of its load until the load's future is settled; beyond that, until a blocking load's function has returned, and in a chain
+ * until the source future is settled. An asynchronous loader that may be cancelled in the middle of its work therefore talks to its promise (progress,
+ * cancelled), which it holds, not to the context. */
 
-CADRE_EXTERN cadre_pool *cadre_load_pool(const cadre_load_context *context);         /* loop thread; not for blocking functions */
-CADRE_EXTERN uv_loop_t *cadre_load_loop(const cadre_load_context *context);          /* loop thread; not for blocking functions */
-CADRE_EXTERN const char *cadre_load_key(const cadre_load_context *context);          /* any thread */
-CADRE_EXTERN cadre_worker_id cadre_load_worker(const cadre_load_context *context);   /* any thread; 0 when weights are loaded for nobody in particular */
-CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);         /* any thread; how many threads the load may keep busy, ≥ 1 */
-CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context);            /* any thread; 1: stop and return CADRE_ECANCELED */
+CADRE_EXTERN cadre_pool *cadre_load_pool(const cadre_load_context *context);       /* loop thread; not for blocking functions */
+CADRE_EXTERN uv_loop_t *cadre_load_loop(const cadre_load_context *context);        /* loop thread; not for blocking functions */
+CADRE_EXTERN const char *cadre_load_key(const cadre_load_context *context);        /* any thread */
+CADRE_EXTERN cadre_worker_id cadre_load_worker(const cadre_load_context *context); /* any thread; 0 when weights are loaded for nobody in particular */
+CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);       /* any thread; how many threads the load may keep busy, ≥ 1 */
+CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context);          /* any thread; 1: stop and return CADRE_ECANCELED */
 /* Any thread. As cadre_promise_progress. A load that reports progress and then stalls for stall_timeout_ms is failed with CADRE_ETIMEDOUT. */
 CADRE_EXTERN void cadre_load_progress(cadre_load_context *context, double fraction, uint64_t done_bytes, uint64_t total_bytes, const char *stage);
 /* Any thread. Records what went wrong (cut at 511 bytes) and returns `error`: `return cadre_load_fail(context, CADRE_EFORMAT, "%s: not a GGUF file", path);` */
@@ -35,8 +36,8 @@ typedef struct cadre_op cadre_op;
 
 /* 1 once nobody waits for the result: cancel, deadline, close. Stop soon, return CADRE_ECANCELED. Cheap: one relaxed load. */
 CADRE_EXTERN int cadre_op_cancelled(const cadre_op *op);
-/* A piece of text (UTF-8, whole code points). Copied. With a full window (the consumer has paused) a one-at-a-time operation waits here; a slot is not stepped instead.
- * 0; CADRE_ECANCELED; CADRE_ENOMEM (the request then fails with it). */
+/* A piece of text (UTF-8, whole code points). Copied. With a full window (the consumer has paused) a one-at-a-time operation waits here; a slot is not stepped
+ * instead. 0; CADRE_ECANCELED; CADRE_ENOMEM (the request then fails with it). */
 CADRE_EXTERN int cadre_op_emit(cadre_op *op, const char *text, size_t length);
 /* Step `done` of `total`. Counts as a heartbeat, as does an emit. */
 CADRE_EXTERN void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total);
@@ -47,25 +48,29 @@ CADRE_EXTERN int cadre_op_fail(cadre_op *op, int error, const char *format, ...)
 
 /* ---- spawning ---- */
 
-/* Loop thread, once for each spawn that returned 0: status 0, the worker is ready; negative, it failed and is gone (detail says why: which step, what the backend said).
- * `worker` can be asked and stopped from here. detail is valid during the call, "" when ready. */
+/* Loop thread, once for each spawn that returned 0: status 0, the worker is ready; negative, it failed and is gone (detail says why: which step, what the
+ * backend said). `worker` can be asked and stopped from here. detail is valid during the call, "" when ready. */
 typedef void (*cadre_worker_cb)(cadre_pool *pool, cadre_worker_id worker, int status, const char *detail, void *data);
 /* Loop thread; coalesced, at most one report a turn, none after the worker's callback. */
 typedef void (*cadre_worker_progress_cb)(cadre_pool *pool, cadre_worker_id worker, const cadre_progress *progress, void *data);
-/* Loop thread, once for each worker that became ready: its model is destroyed and its reservation given back. status 0: it was stopped; negative: why it died. */
+/* Loop thread, once for each worker that became ready: its model is destroyed and its reservation given back. status 0: it was stopped; negative: why it died.
+ */
 typedef void (*cadre_worker_exit_cb)(cadre_pool *pool, cadre_worker_id worker, int status, void *data);
 
 typedef struct cadre_spawn_options {
     size_t size;
-    int64_t load_timeout_ms;              /* CADRE_ETIMEDOUT after this; default CADRE_NEVER */
-    int64_t stall_timeout_ms;             /* likewise, when a load that has reported progress is silent for this; default 120,000 */
-    int32_t queue_capacity;               /* of the model, set by the first spawn of a key; default by capability: 100, 100, 50, 50, 20 in the order of cadre_capability */
-    int64_t batch_window_us;              /* embeddings: how long a free worker may wait for more texts when others are likely to come; default 500; 0 never waits */
-    int32_t stream_window;                /* pieces of text in flight to a consumer before its slot rests; ≥ 1; default 64 */
+    int64_t load_timeout_ms;  /* CADRE_ETIMEDOUT after this; default CADRE_NEVER */
+    int64_t stall_timeout_ms; /* likewise, when a load that has reported progress is silent for this; default 120,000 */
+    int32_t queue_capacity;   /* of the model, set by the first spawn of a key; default by capability: 100, 100, 50, 50, 20 in the order of cadre_capability */
+    int64_t batch_window_us;  /* embeddings: how long a free worker may wait for more texts when others are likely to come; default 500; 0 never waits */
+    int32_t stream_window;    /* pieces of text in flight to a consumer before its slot rests; ≥ 1; default 64 */
     cadre_worker_progress_cb on_progress; /* may be NULL; `data` of both is the spawn's */
     cadre_worker_exit_cb on_exit;         /* may be NULL; runs at the pool's close at the latest */
 } cadre_spawn_options;
-#define CADRE_SPAWN_OPTIONS_INIT {sizeof(cadre_spawn_options), CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL}
+#define CADRE_SPAWN_OPTIONS_INIT                                                                                                                               \
+    {                                                                                                                                                          \
+        sizeof(cadre_spawn_options), CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                                     \
+    }
 
 typedef enum cadre_worker_state {
     CADRE_WORKER_SPAWNING = 0,
@@ -91,13 +96,17 @@ typedef struct cadre_worker_info {
     cadre_worker_state state;
     uint32_t running; /* jobs handed to it and not finished */
 } cadre_worker_info;
-#define CADRE_WORKER_INFO_INIT {sizeof(cadre_worker_info), 0, NULL, CADRE_TEXT_TO_TEXT, CADRE_WORKER_DEAD, 0}
+#define CADRE_WORKER_INFO_INIT                                                                                                                                 \
+    {                                                                                                                                                          \
+        sizeof(cadre_worker_info), 0, NULL, CADRE_TEXT_TO_TEXT, CADRE_WORKER_DEAD, 0                                                                           \
+    }
 
 /* CADRE_ESTALE: the worker is gone; CADRE_EINVAL. */
 CADRE_EXTERN int cadre_worker_get_info(const cadre_pool *pool, cadre_worker_id worker, cadre_worker_info *out);
 
-/* Stops a worker in any state: what it runs is finished, nothing more is given to it, then its model is destroyed and its reservation given back. One that is not ready yet
- * gets CADRE_ECANCELED in its callback. What waits goes to the key's other workers, or fails with CADRE_EWORKER when there are none. CADRE_ESTALE; CADRE_EALREADY: it is stopping. */
+/* Stops a worker in any state: what it runs is finished, nothing more is given to it, then its model is destroyed and its reservation given back. One that is
+ * not ready yet gets CADRE_ECANCELED in its callback. What waits goes to the key's other workers, or fails with CADRE_EWORKER when there are none.
+ * CADRE_ESTALE; CADRE_EALREADY: it is stopping. */
 CADRE_EXTERN int cadre_worker_stop(cadre_pool *pool, cadre_worker_id worker);
 
 typedef struct cadre_model_info {
@@ -112,25 +121,27 @@ typedef struct cadre_model_info {
     uint64_t running;         /* requests a worker has and the host waits for */
     uint64_t abandoned;       /* jobs a worker still has although the host was answered (cancel, deadline) */
     uint64_t queue_capacity;
-    uint64_t operations;      /* calls of an embed or generate operation, and steps of slots, so far: shows how requests share them */
+    uint64_t operations; /* calls of an embed or generate operation, and steps of slots, so far: shows how requests share them */
 } cadre_model_info;
-#define CADRE_MODEL_INFO_INIT {sizeof(cadre_model_info), CADRE_TEXT_TO_TEXT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0}
+#define CADRE_MODEL_INFO_INIT                                                                                                                                  \
+    {                                                                                                                                                          \
+        sizeof(cadre_model_info), CADRE_TEXT_TO_TEXT, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0                                                                             \
+    }
 
 /* CADRE_ENOENT: no worker and no request has this key; CADRE_EINVAL. */
 CADRE_EXTERN int cadre_model_get_info(const cadre_pool *pool, const char *key, cadre_model_info *out);
 
 /* ---- the loader family of one capability: the same five names for each ----
  *
- * NAME_loader       one value that serves one spawn. `load` is called once, on the loop thread, soon after the spawn; it must not block, and returns a future (consumed; NULL fails the
- *                   load with CADRE_ELOAD). `release` (may be NULL) runs once with `data`, on the loop, when the load is over or before a failing return of spawn; if the
- *                   load's thread had to be abandoned, on that thread should it ever return.
- * The three kinds of load are three ways to make that future:
+ * NAME_loader       one value that serves one spawn. `load` is called once, on the loop thread, soon after the spawn; it must not block, and returns a future
+ * (consumed; NULL fails the load with CADRE_ELOAD). `release` (may be NULL) runs once with `data`, on the loop, when the load is over or before a failing
+ * return of spawn; if the load's thread had to be abandoned, on that thread should it ever return. The three kinds of load are three ways to make that future:
  *   blocking        return NAME_load_blocking(context, NULL, function, data): `function` runs on a loader thread and may take as long as it likes
  *   asynchronous    NAME_promise_create(), start your own libuv work, resolve the promise when it is done; or fetch into a weights future and chain:
  *                   NAME_load_blocking(context, weights_future, function, data), where `function` gets the fetched payload
- *   preloaded       return NAME_load_shared(context, weights_future, function, data): `function` runs on the loop, must not block, and makes a model around the shared weights
- * Both helpers take a reference of their own to `source`; `function` returns 0 with *out filled in, or an error (cadre_load_fail says why); `source` stays alive until the model made from it has been destroyed. They return
- * NULL when out of memory.
+ *   preloaded       return NAME_load_shared(context, weights_future, function, data): `function` runs on the loop, must not block, and makes a model around the
+ * shared weights Both helpers take a reference of their own to `source`; `function` returns 0 with *out filled in, or an error (cadre_load_fail says why);
+ * `source` stays alive until the model made from it has been destroyed. They return NULL when out of memory.
  *
  * cadre_spawn_CAPABILITY(pool, registry_key, loader, owned, options, on_ready, data, out)
  *   registry_key   1 to 255 bytes without control characters, copied; the key requests name. All workers of a key have one capability (else CADRE_ECAPABILITY).

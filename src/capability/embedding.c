@@ -1,5 +1,5 @@
-/* A batch is a chain of jobs. The worker lays their inputs out as one table of rows, calls the model for at most max_batch rows at a time, and gives each job its rows. A row that fails fails its
- * request alone; a call that fails fails every request that has a row in it. */
+/* A batch is a chain of jobs. The worker lays their inputs out as one table of rows, calls the model for at most max_batch rows at a time, and gives each job
+ * its rows. A row that fails fails its request alone; a call that fails fails every request that has a row in it. */
 #include "capability/embedding.h"
 
 #include "capability/generation.h"
@@ -12,7 +12,7 @@ typedef struct payload {
     const char **texts; /* of a text request: in the same block as the payload, with copies of the strings unless lent */
     const char *task;
     int truncate;
-    size_t bytes; /* of the block */
+    size_t bytes;         /* of the block */
     cadre__images images; /* of a picture request */
     float *values;        /* count × dimension */
     size_t dimension;
@@ -83,8 +83,8 @@ int cadre_embed(cadre_pool *pool, const cadre_embed_params *theirs, cadre_reques
     int rc = check_embed(pool, &params);
     if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_EMBEDDING, params.key, &params.options, &submission.options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(&params.options, rc);
-    submission.payload = make_texts(cadre__pool_allocator(pool), params.texts ? params.texts : &params.text, params.texts ? params.count : 1, params.task ? params.task : "", params.truncate != 0,
-                                    params.options.release != NULL);
+    submission.payload = make_texts(cadre__pool_allocator(pool), params.texts ? params.texts : &params.text, params.texts ? params.count : 1,
+                                    params.task ? params.task : "", params.truncate != 0, params.options.release != NULL);
     rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
     return rc == CADRE_OK ? rc : cadre__refuse_lent(&params.options, rc);
 }
@@ -109,7 +109,8 @@ int cadre_embed_images(cadre_pool *pool, const cadre_embed_images_params *theirs
     if (!cadre__overlay(&params, sizeof params, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_images_params");
     cadre__submission submission = {.key = params.key, .data = params.data, .on_embeddings = params.on_done};
     struct cadre__model *model = NULL;
-    int rc = params.on_done ? cadre__images_check(pool, params.images, params.count, CADRE_EMBED_IMAGES_MAX) : cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
+    int rc = params.on_done ? cadre__images_check(pool, params.images, params.count, CADRE_EMBED_IMAGES_MAX)
+                            : cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
     if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_IMAGE_EMBEDDING, params.key, &params.options, &submission.options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(&params.options, rc);
     submission.payload = make_images(cadre__pool_allocator(pool), params.images, params.count, params.options.release != NULL);

@@ -34,7 +34,8 @@ static int check_range(cadre_pool *pool, const char *field, float value, double 
 
 static int check_stops(cadre_pool *pool, const cadre_sampling *s)
 {
-    if (s->stop_count > STOPS_MAX || (s->stop_count && !s->stop)) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.stop has %zu entries, not within 0…%d", s->stop_count, STOPS_MAX);
+    if (s->stop_count > STOPS_MAX || (s->stop_count && !s->stop))
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.stop has %zu entries, not within 0…%d", s->stop_count, STOPS_MAX);
     for (size_t i = 0; i < s->stop_count; i++) {
         if (!s->stop[i] || !*s->stop[i]) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.stop[%zu] is NULL or empty", i);
         int rc = check_text(pool, "sampling.stop", s->stop[i]);
@@ -50,16 +51,21 @@ static int check_sampling(cadre_pool *pool, const cadre_sampling *s)
         const char *field;
         float value;
         double least, most;
-    } ranges[] = {{"temperature", s->temperature, 0, 1e6},          {"top_p", s->top_p, 0, 1},
-                  {"min_p", s->min_p, 0, 1},                        {"repeat_penalty", s->repeat_penalty, 1e-6, 1e6},
-                  {"frequency_penalty", s->frequency_penalty, -2, 2}, {"presence_penalty", s->presence_penalty, -2, 2}};
+    } ranges[] = {{"temperature", s->temperature, 0, 1e6},
+                  {"top_p", s->top_p, 0, 1},
+                  {"min_p", s->min_p, 0, 1},
+                  {"repeat_penalty", s->repeat_penalty, 1e-6, 1e6},
+                  {"frequency_penalty", s->frequency_penalty, -2, 2},
+                  {"presence_penalty", s->presence_penalty, -2, 2}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++) {
         int rc = check_range(pool, ranges[i].field, ranges[i].value, ranges[i].least, ranges[i].most);
         if (rc != CADRE_OK) return rc;
     }
     if (s->top_k < CADRE_DEFAULT) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.top_k is %d, not at least 0", s->top_k);
-    if (s->seed < CADRE_DEFAULT || s->seed > (int64_t)UINT32_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.seed is %lld, not within 0…4294967295", (long long)s->seed);
-    if (s->max_tokens != CADRE_DEFAULT && s->max_tokens < 1) return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.max_tokens is %d, not at least 1", s->max_tokens);
+    if (s->seed < CADRE_DEFAULT || s->seed > (int64_t)UINT32_MAX)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.seed is %lld, not within 0…4294967295", (long long)s->seed);
+    if (s->max_tokens != CADRE_DEFAULT && s->max_tokens < 1)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "sampling.max_tokens is %d, not at least 1", s->max_tokens);
     return check_stops(pool, s);
 }
 
@@ -134,7 +140,12 @@ static payload *make_payload(const cadre_allocator *allocator, const cadre__gene
     payload *p = cadre__alloc(allocator, sizeof *p);
     if (!p) return NULL;
     bool lent = r->options->release != NULL;
-    p->input = (cadre_generation_input){.size = sizeof p->input, .text = r->text, .messages = r->messages, .message_count = r->messages ? r->message_count : 0, .raw = r->raw, .sampling = *r->sampling};
+    p->input = (cadre_generation_input){.size = sizeof p->input,
+                                        .text = r->text,
+                                        .messages = r->messages,
+                                        .message_count = r->messages ? r->message_count : 0,
+                                        .raw = r->raw,
+                                        .sampling = *r->sampling};
     int rc = CADRE_OK;
     if (!lent) {
         arena a = {0};

@@ -2,8 +2,8 @@
 
 #include "pool/pool.h"
 
-#include <fcntl.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -141,7 +141,8 @@ static int read_file(cadre__runner *runner, cadre__job *job, const char *path, e
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
         rc = cadre_op_fail(job, CADRE_EINPUT, "%s: not a regular file", path);
     else if (info.st_size <= 0 || (uint64_t)info.st_size > runner->decoder.max_encoded_bytes)
-        rc = cadre_op_fail(job, CADRE_EINPUT, "%s: %lld bytes, not within 1…%llu", path, (long long)info.st_size, (unsigned long long)runner->decoder.max_encoded_bytes);
+        rc = cadre_op_fail(job, CADRE_EINPUT, "%s: %lld bytes, not within 1…%llu", path, (long long)info.st_size,
+                           (unsigned long long)runner->decoder.max_encoded_bytes);
     if (rc == CADRE_OK) {
         out->owned_bytes = (size_t)info.st_size;
         out->owned = allocator->alloc(out->owned_bytes, allocator->data);
@@ -193,7 +194,8 @@ static int decode_base64(cadre__runner *runner, cadre__job *job, const char *tex
         text = comma + 1;
     }
     size_t length = strlen(text);
-    if (length / 4 * 3 > runner->decoder.max_encoded_bytes + 2) return cadre_op_fail(job, CADRE_EINPUT, "the base64 picture is larger than %llu bytes", (unsigned long long)runner->decoder.max_encoded_bytes);
+    if (length / 4 * 3 > runner->decoder.max_encoded_bytes + 2)
+        return cadre_op_fail(job, CADRE_EINPUT, "the base64 picture is larger than %llu bytes", (unsigned long long)runner->decoder.max_encoded_bytes);
     out->owned_bytes = length / 4 * 3 + 3;
     out->owned = allocator->alloc(out->owned_bytes, allocator->data);
     if (!out->owned) return CADRE_ENOMEM;
@@ -215,7 +217,10 @@ static int get_encoded(cadre__runner *runner, cadre__job *job, const cadre_image
         out->length = out->blob.length;
         return rc;
     }
-    default: out->bytes = input->bytes; out->length = input->length; return CADRE_OK;
+    default:
+        out->bytes = input->bytes;
+        out->length = input->length;
+        return CADRE_OK;
     }
 }
 

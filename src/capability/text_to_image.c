@@ -37,8 +37,10 @@ static int check(cadre_pool *pool, const cadre_generate_image_params *p)
     } ranges[] = {{"width", p->width, 1, 16384}, {"height", p->height, 1, 16384}, {"steps", p->steps, 1, 1000}, {"seed", p->seed, 0, UINT32_MAX}};
     for (size_t i = 0; i < sizeof ranges / sizeof *ranges; i++)
         if (ranges[i].value != CADRE_DEFAULT && (ranges[i].value < ranges[i].least || ranges[i].value > ranges[i].most))
-            return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is %lld, not within %lld…%lld", ranges[i].field, (long long)ranges[i].value, (long long)ranges[i].least, (long long)ranges[i].most);
-    if (!isnan(p->guidance) && (!(p->guidance >= 0) || isinf(p->guidance))) return cadre__pool_refuse(pool, CADRE_EINVAL, "guidance is %g, not at least 0", (double)p->guidance);
+            return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is %lld, not within %lld…%lld", ranges[i].field, (long long)ranges[i].value,
+                                      (long long)ranges[i].least, (long long)ranges[i].most);
+    if (!isnan(p->guidance) && (!(p->guidance >= 0) || isinf(p->guidance)))
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "guidance is %g, not at least 0", (double)p->guidance);
     return CADRE_OK;
 }
 
@@ -51,7 +53,8 @@ static payload *make_payload(const cadre_allocator *allocator, const cadre_gener
     payload *p = cadre__alloc(allocator, bytes);
     if (!p) return NULL;
     p->bytes = bytes;
-    p->input = (cadre_text_to_image_input){sizeof p->input, params->prompt, negative, params->width, params->height, params->steps, params->guidance, params->seed};
+    p->input = (cadre_text_to_image_input){sizeof p->input, params->prompt, negative,         params->width,
+                                           params->height,  params->steps,  params->guidance, params->seed};
     if (lent) return p;
     p->input.prompt = memcpy(p->strings, params->prompt, prompt_bytes);
     p->input.negative_prompt = memcpy(p->strings + prompt_bytes, negative, negative_bytes);
@@ -63,7 +66,8 @@ int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *th
     if (out) *out = 0;
     if (!pool || !theirs) return CADRE_EINVAL;
     cadre_generate_image_params params = CADRE_GENERATE_IMAGE_PARAMS_INIT;
-    if (!cadre__overlay(&params, sizeof params, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_image_params");
+    if (!cadre__overlay(&params, sizeof params, theirs))
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_image_params");
     cadre__submission submission = {.key = params.key, .data = params.data, .on_step = params.on_step, .on_image = params.on_done};
     struct cadre__model *model = NULL;
     int rc = check(pool, &params);
@@ -101,7 +105,8 @@ void cadre__text_to_image_run(cadre__runner *runner, cadre__job *job)
     p->image = (cadre_image)CADRE_IMAGE_INIT;
     runner->operations++;
     int rc = model->ops->generate(model->self, job, &p->input, &p->image, &p->pixels);
-    if (rc >= 0 && (!p->image.pixels || !p->image.width || !p->image.height || p->image.stride / 3 < p->image.width)) rc = cadre_op_fail(job, CADRE_EENGINE, "the model returned no picture");
+    if (rc >= 0 && (!p->image.pixels || !p->image.width || !p->image.height || p->image.stride / 3 < p->image.width))
+        rc = cadre_op_fail(job, CADRE_EENGINE, "the model returned no picture");
     cadre__runner_complete(runner, job, rc < 0 ? rc : CADRE_OK);
 }
 

@@ -1,4 +1,5 @@
-/* The typed family of one capability, made from its names: the spawn function and the two load helpers. Each casts a callback back to the type it came with before it calls it. */
+/* The typed family of one capability, made from its names: the spawn function and the two load helpers. Each casts a callback back to the type it came with
+ * before it calls it. */
 #ifndef CADRE__TYPED_H
 #define CADRE__TYPED_H
 
@@ -23,7 +24,8 @@
     }                                                                                                                                                          \
     NAME##_future *NAME##_load_blocking(cadre_load_context *context, cadre_weights_future *source, NAME##_make_cb function, void *data)                        \
     {                                                                                                                                                          \
-        return (NAME##_future *)cadre__load_blocking(context, (cadre_value_type)CAPABILITY, (cadre_future *)source, call_make, (cadre__make_fn)function, data); \
+        return (NAME##_future *)cadre__load_blocking(context, (cadre_value_type)CAPABILITY, (cadre_future *)source, call_make, (cadre__make_fn)function,       \
+                                                     data);                                                                                                    \
     }                                                                                                                                                          \
     NAME##_future *NAME##_load_shared(cadre_load_context *context, cadre_weights_future *source, NAME##_make_cb function, void *data)                          \
     {                                                                                                                                                          \

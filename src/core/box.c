@@ -12,8 +12,8 @@ typedef struct common_ops {
 
 static size_t value_size(cadre_value_type type)
 {
-    static const size_t sizes[] = {sizeof(cadre_generation_model),        sizeof(cadre_text_embedding_model), sizeof(cadre_image_embedding_model),
-                                   sizeof(cadre_generation_model),        sizeof(cadre_text_to_image_model),  sizeof(cadre_weights_value)};
+    static const size_t sizes[] = {sizeof(cadre_generation_model), sizeof(cadre_text_embedding_model), sizeof(cadre_image_embedding_model),
+                                   sizeof(cadre_generation_model), sizeof(cadre_text_to_image_model),  sizeof(cadre_weights_value)};
     return sizes[type];
 }
 

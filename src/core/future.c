@@ -179,8 +179,7 @@ static void deliver_completing(cadre_pool *pool, cadre__message *message)
     cadre_future *future = CADRE__CONTAINER(message, cadre_future, completing);
     cadre__list ready;
     cadre__list_init(&ready);
-    CADRE__LIST_FOR(node, &future->waiters)
-    {
+    CADRE__LIST_FOR (node, &future->waiters) {
         cadre__list_remove(node);
         cadre__list_append(&ready, node);
     }
@@ -198,8 +197,7 @@ static void deliver_completing(cadre_pool *pool, cadre__message *message)
 
 void cadre__future_forget(cadre_future *future, cadre_future_cb cb, void *data)
 {
-    CADRE__LIST_FOR(node, &future->waiters)
-    {
+    CADRE__LIST_FOR (node, &future->waiters) {
         waiter *w = CADRE__CONTAINER(node, waiter, link);
         if (w->cb != cb || w->data != data) continue;
         cadre__list_remove(&w->link);

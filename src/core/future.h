@@ -1,8 +1,8 @@
 /* Futures, promises, and the box that carries a value.
  *
- * A promise block is shared: the future (loop) holds one reference, all the host's promise handles together hold one, and each message under way holds one. Who settles first is decided
- * on the loop alone, by the order in which messages are delivered; `claimed` only lets a second resolve or fail answer CADRE_EALREADY at once. A box is made together with its
- * promise, so that handing over a value cannot fail for want of memory; whoever holds the box owns the value. */
+ * A promise block is shared: the future (loop) holds one reference, all the host's promise handles together hold one, and each message under way holds one. Who
+ * settles first is decided on the loop alone, by the order in which messages are delivered; `claimed` only lets a second resolve or fail answer CADRE_EALREADY
+ * at once. A box is made together with its promise, so that handing over a value cannot fail for want of memory; whoever holds the box owns the value. */
 #ifndef CADRE__FUTURE_H
 #define CADRE__FUTURE_H
 
@@ -38,7 +38,8 @@ void cadre__box_free(cadre__box *box);
 /* Any thread: has a full box cleared and freed on the reaper, through the loop; an empty one is freed at once; after the pool's close this thread does it. */
 void cadre__box_discard(cadre__box *box);
 
-/* How far something is: written by any thread, reported on the loop, at most one message under way. The words are relaxed: a report may mix two of them, the next one mends it. */
+/* How far something is: written by any thread, reported on the loop, at most one message under way. The words are relaxed: a report may mix two of them, the
+ * next one mends it. */
 typedef struct cadre__meter {
     cadre__message message;
     atomic_bool sent;
@@ -58,7 +59,7 @@ struct cadre_promise {
     atomic_bool claimed, cancelled;
     cadre_value_type type;
     cadre__box *box; /* the claimer's, then the loop's */
-    int error; /* of a fail */
+    int error;       /* of a fail */
     char detail[CADRE__DETAIL_SIZE];
     cadre__message settle, drop;
     cadre__meter meter;
@@ -75,10 +76,10 @@ struct cadre_future {
     cadre_value_type type;
     int status; /* 0 pending, 1 resolved, negative */
     char *detail;
-    cadre__box *box;          /* the value, until somebody takes it */
-    cadre_weights *weights;   /* of a resolved weights future */
+    cadre__box *box;           /* the value, until somebody takes it */
+    cadre_weights *weights;    /* of a resolved weights future */
     cadre_reservation *charge; /* of a pending weights future */
-    cadre_promise *promise;   /* counted, while pending */
+    cadre_promise *promise;    /* counted, while pending */
     cadre__list waiters;
     cadre__message completing;
     bool announcing;

@@ -1,11 +1,11 @@
 /* The one crossing between threads: an intrusive list that any thread pushes to and one thread takes whole.
  *
- * Push is a compare-and-swap of the head (release); take is an exchange (acquire), so everything a producer wrote before its push is seen by the taker. Nodes of one producer come out in
- * the order of their pushes. A chain is pushed with a single compare-and-swap. Closing swaps in a sentinel: from then on every push fails, and no node is lost, because each one
- * was either taken by the close or refused. There is no ABA: the taker never pops single nodes.
+ * Push is a compare-and-swap of the head (release); take is an exchange (acquire), so everything a producer wrote before its push is seen by the taker. Nodes
+ * of one producer come out in the order of their pushes. A chain is pushed with a single compare-and-swap. Closing swaps in a sentinel: from then on every push
+ * fails, and no node is lost, because each one was either taken by the close or refused. There is no ABA: the taker never pops single nodes.
  *
- * Sleeping is announced with `asleep`: the taker sets it, looks at the head once more, and only then waits; a producer pushes, then looks at it. Both sides use sequential
- * consistency for these two accesses, so at least one of them sees the other. */
+ * Sleeping is announced with `asleep`: the taker sets it, looks at the head once more, and only then waits; a producer pushes, then looks at it. Both sides use
+ * sequential consistency for these two accesses, so at least one of them sees the other. */
 #ifndef CADRE__INBOX_H
 #define CADRE__INBOX_H
 

@@ -36,6 +36,7 @@ static inline void cadre__list_remove(cadre__list *node)
     cadre__list_init(node);
 }
 
-#define CADRE__LIST_FOR(node, head) for (cadre__list *node = (head)->next, *node##_next = node->next; node != (head); node = node##_next, node##_next = node->next)
+#define CADRE__LIST_FOR(node, head)                                                                                                                            \
+    for (cadre__list *node = (head)->next, *node##_next = node->next; node != (head); node = node##_next, node##_next = node->next)
 
 #endif

@@ -1,8 +1,9 @@
 /* The port: the inbox of a pool's loop, counted by reference, outliving the pool.
  *
- * Everything that reaches the loop from another thread is a cadre__message pushed here: finished jobs, pieces of text, settled promises, progress, ends of threads, posted functions.
- * The loop drains it in its turn (pool/turn.c). It also carries what other threads may read without asking the loop: the allocator, the clock, the log hook, the count of busy
- * workers (relaxed: a share of cores may be a step old) and the CPU that the loop last ran on (relaxed: a hint for spinning). */
+ * Everything that reaches the loop from another thread is a cadre__message pushed here: finished jobs, pieces of text, settled promises, progress, ends of
+ * threads, posted functions. The loop drains it in its turn (pool/turn.c). It also carries what other threads may read without asking the loop: the allocator,
+ * the clock, the log hook, the count of busy workers (relaxed: a share of cores may be a step old) and the CPU that the loop last ran on (relaxed: a hint for
+ * spinning). */
 #ifndef CADRE__PORT_H
 #define CADRE__PORT_H
 

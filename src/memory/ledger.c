@@ -53,7 +53,8 @@ int cadre_memory_try_reserve(cadre_pool *pool, const cadre_memory_amount *amount
     if (pool->closing) return CADRE_ECLOSED;
     for (size_t i = 0; i < count; i++)
         if (amounts[i].device >= pool->account_count)
-            return cadre__pool_refuse(pool, CADRE_EINVAL, "amounts[%zu].device is %u, but the pool has devices 0…%zu", i, amounts[i].device, pool->account_count - 1);
+            return cadre__pool_refuse(pool, CADRE_EINVAL, "amounts[%zu].device is %u, but the pool has devices 0…%zu", i, amounts[i].device,
+                                      pool->account_count - 1);
     size_t bytes;
     if (!cadre__mul(count, sizeof *amounts, &bytes) || !cadre__add(bytes, sizeof(cadre_reservation), &bytes)) return CADRE_EINVAL;
     cadre_reservation *reservation = cadre__alloc(cadre__pool_allocator(pool), bytes);

@@ -29,8 +29,7 @@ int cadre_pool_close(cadre_pool *pool, const cadre_close_options *theirs, cadre_
     pool->close_data = options.data;
     pool->close_abandon_ns = cadre__ms(options.abandon_after_ms);
     pool->report.size = sizeof pool->report;
-    CADRE__LIST_FOR(node, &pool->worker_list)
-    {
+    CADRE__LIST_FOR (node, &pool->worker_list) {
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
         if (!worker->told && !worker->model->queued) cadre__worker_end(worker, CADRE_ECLOSED, "the pool was closed while the model was loading");
     }
@@ -53,24 +52,23 @@ static void cancel_everything(cadre_pool *pool)
         cadre_request *request = pool->requests.slots[i].object;
         if (request) cadre__request_end(request, CADRE_ECLOSED, "the pool was closed");
     }
-    CADRE__LIST_FOR(node, &pool->worker_list)
-    {
+    CADRE__LIST_FOR (node, &pool->worker_list) {
         cadre__worker_end(CADRE__CONTAINER(node, cadre__worker, link), CADRE_ECLOSED, "the pool was closed");
     }
-    while (!cadre__list_empty(&pool->futures)) cadre__future_settle(CADRE__CONTAINER(pool->futures.next, cadre_future, link), CADRE_ECLOSED, NULL, "the pool was closed");
+    while (!cadre__list_empty(&pool->futures))
+        cadre__future_settle(CADRE__CONTAINER(pool->futures.next, cadre_future, link), CADRE_ECLOSED, NULL, "the pool was closed");
 }
 
 static bool is_quiet(const cadre_pool *pool)
 {
-    return !pool->open_requests && !pool->jobs_out && cadre__list_empty(&pool->worker_list) && !pool->pending_futures && !pool->promises && !pool->weights && !pool->reaping &&
-           cadre__list_empty(&pool->loads_waiting) && !pool->first;
+    return !pool->open_requests && !pool->jobs_out && cadre__list_empty(&pool->worker_list) && !pool->pending_futures && !pool->promises && !pool->weights &&
+           !pool->reaping && cadre__list_empty(&pool->loads_waiting) && !pool->first;
 }
 
 static void abandon(cadre_pool *pool)
 {
     cadre_close_report *report = &pool->report;
-    CADRE__LIST_FOR(node, &pool->worker_list)
-    {
+    CADRE__LIST_FOR (node, &pool->worker_list) {
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
         if (worker->state == CADRE_WORKER_ABANDONED) continue;
         if (worker->runner) report->abandoned_threads++;

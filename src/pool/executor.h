@@ -1,8 +1,8 @@
 /* The executor: where things run, behind one small interface.
  *
- * The pool decides; an executor carries out. It gives a pool threads (workers, loaders and the reaper are all cadre__threads: an inbox and a turn function) and the loop's turn (a wake
- * signal, one timer, a reference that keeps the loop alive). Two implementations: threads of the host on libuv (pool/executor_uv.c), and the tests' simulator (one thread, virtual clock,
- * one seed). Nothing else in the pool knows a thread, a handle or a wait. */
+ * The pool decides; an executor carries out. It gives a pool threads (workers, loaders and the reaper are all cadre__threads: an inbox and a turn function) and
+ * the loop's turn (a wake signal, one timer, a reference that keeps the loop alive). Two implementations: threads of the host on libuv (pool/executor_uv.c),
+ * and the tests' simulator (one thread, virtual clock, one seed). Nothing else in the pool knows a thread, a handle or a wait. */
 #ifndef CADRE__EXECUTOR_H
 #define CADRE__EXECUTOR_H
 
@@ -26,14 +26,14 @@ typedef struct cadre__thread {
     cadre__turn (*turn)(struct cadre__thread *thread, cadre__node *work); /* the thread; work: what came, oldest first, may be NULL */
     void (*dispose)(struct cadre__thread *thread);                        /* frees the block: the loop after the join, or an abandoned thread itself */
     cadre__inbox inbox;
-    atomic_bool nudge;      /* look again, although the inbox is empty */
-    atomic_int cpu;         /* where it last ran; a hint */
-    atomic_bool brisk;      /* its operations take microseconds: spinning before sleeping pays; a hint */
+    atomic_bool nudge; /* look again, although the inbox is empty */
+    atomic_int cpu;    /* where it last ran; a hint */
+    atomic_bool brisk; /* its operations take microseconds: spinning before sleeping pays; a hint */
     int niceness;
-    bool abandoned;         /* loop */
-    bool stopping;          /* loop: told to end */
-    cadre__message exited;  /* the last message; deliver is the owner's */
-    cadre__message stop;    /* loop → thread; recognised by its address */
+    bool abandoned;        /* loop */
+    bool stopping;         /* loop: told to end */
+    cadre__message exited; /* the last message; deliver is the owner's */
+    cadre__message stop;   /* loop → thread; recognised by its address */
     uv_thread_t handle;
 #ifndef __linux__
     uv_sem_t wake;
@@ -47,9 +47,9 @@ typedef struct cadre__executor {
     void (*thread_detach)(cadre__thread *thread);
     int (*open)(cadre_pool *pool, uv_loop_t *loop); /* makes the loop's side: signal, timer, turn */
     void (*close)(cadre_pool *pool, void (*done)(cadre_pool *pool));
-    void (*hold)(cadre_pool *pool, bool hold);        /* keep the loop alive */
-    void (*soon)(cadre_pool *pool);                   /* a turn is wanted without waiting for a signal */
-    void (*arm)(cadre_pool *pool, uint64_t due);      /* a turn is wanted at `due` (ns; UINT64_MAX: none) */
+    void (*hold)(cadre_pool *pool, bool hold);   /* keep the loop alive */
+    void (*soon)(cadre_pool *pool);              /* a turn is wanted without waiting for a signal */
+    void (*arm)(cadre_pool *pool, uint64_t due); /* a turn is wanted at `due` (ns; UINT64_MAX: none) */
     /* any thread */
     void (*thread_wake)(cadre__thread *thread); /* it sleeps and has something to do */
     /* the thread itself, inside a turn: waits for a nudge, which the caller takes. False: this executor cannot wait, go on */

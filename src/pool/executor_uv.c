@@ -1,12 +1,15 @@
 /* The executor on libuv and threads of the host.
  *
- * Loop's side. A turn runs in `prepare` and in `check`, so once before and once after each poll. In prepare, after the turn, the loop announces that it sleeps (inbox.asleep) and looks at
- * the inbox once more; a sender that finds it asleep writes to the eventfd, which the poll watches. Between prepare and check the pool is `parked`: a call of the host then asks for a
- * turn by an idle handle, which makes the poll return at once. All handles but the poll are unreferenced; the poll is referenced while the pool has work.
+ * Loop's side. A turn runs in `prepare` and in `check`, so once before and once after each poll. In prepare, after the turn, the loop announces that it sleeps
+ * (inbox.asleep) and looks at the inbox once more; a sender that finds it asleep writes to the eventfd, which the poll watches. Between prepare and check the
+ * pool is `parked`: a call of the host then asks for a turn by an idle handle, which makes the poll return at once. All handles but the poll are unreferenced;
+ * the poll is referenced while the pool has work.
  *
- * Threads' side. A thread takes its inbox, runs its turn function, and sleeps on its `asleep` word (a futex; elsewhere a semaphore). The same protocol: announce, look again, wait.
+ * Threads' side. A thread takes its inbox, runs its turn function, and sleeps on its `asleep` word (a futex; elsewhere a semaphore). The same protocol:
+ * announce, look again, wait.
  *
- * Spinning, bounded to 20 µs, before either side sleeps: only when operations take microseconds (`brisk`), and only when the other side last ran on another CPU. */
+ * Spinning, bounded to 20 µs, before either side sleeps: only when operations take microseconds (`brisk`), and only when the other side last ran on another
+ * CPU. */
 #define _GNU_SOURCE
 #include "pool/executor.h"
 #include "pool/pool.h"
@@ -121,7 +124,9 @@ static void idle_thread(cadre__thread *thread)
 {
     int cpu = current_cpu();
     atomic_store_explicit(&thread->cpu, cpu, memory_order_relaxed);
-    if (atomic_load_explicit(&thread->brisk, memory_order_relaxed) && cpu != atomic_load_explicit(&thread->port->loop_cpu, memory_order_relaxed) && spin(&thread->inbox)) return;
+    if (atomic_load_explicit(&thread->brisk, memory_order_relaxed) && cpu != atomic_load_explicit(&thread->port->loop_cpu, memory_order_relaxed) &&
+        spin(&thread->inbox))
+        return;
     sleep_until(thread, true);
 }
 
@@ -289,7 +294,8 @@ static void close_side(cadre_pool *pool, void (*done)(cadre_pool *pool))
 {
     uv_side *side = pool->executor_data;
     side->done = done;
-    uv_handle_t *handles[] = {(uv_handle_t *)&side->poll, (uv_handle_t *)&side->prepare, (uv_handle_t *)&side->check, (uv_handle_t *)&side->idle, (uv_handle_t *)&side->timer};
+    uv_handle_t *handles[] = {(uv_handle_t *)&side->poll, (uv_handle_t *)&side->prepare, (uv_handle_t *)&side->check, (uv_handle_t *)&side->idle,
+                              (uv_handle_t *)&side->timer};
     for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) uv_close(handles[i], closed_cb);
 }
 

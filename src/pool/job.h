@@ -1,8 +1,8 @@
 /* A job: what crosses from the loop to a worker and back. The host's record of it is the cadre_request.
  *
- * While a worker has it, the worker writes everything but the fields marked "loop". The loop writes `cancelled` (release; the worker's relaxed loads see it soon, and nothing else
- * depends on it) and counts `pieces` down as the consumer takes them; the worker counts them up. Job and payload are freed on the loop after the worker has sent them back, or by an abandoned
- * thread itself when the pool is gone. */
+ * While a worker has it, the worker writes everything but the fields marked "loop". The loop writes `cancelled` (release; the worker's relaxed loads see it
+ * soon, and nothing else depends on it) and counts `pieces` down as the consumer takes them; the worker counts them up. Job and payload are freed on the loop
+ * after the worker has sent them back, or by an abandoned thread itself when the pool is gone. */
 #ifndef CADRE__JOB_H
 #define CADRE__JOB_H
 
@@ -15,8 +15,8 @@ struct cadre__worker;
 typedef enum cadre__job_state { CADRE__JOB_NEW, CADRE__JOB_BEGUN, CADRE__JOB_DONE } cadre__job_state;
 
 struct cadre_op {
-    cadre__message message; /* first: to the worker, then back */
-    cadre_request *request; /* loop; NULL once the host was answered */
+    cadre__message message;       /* first: to the worker, then back */
+    cadre_request *request;       /* loop; NULL once the host was answered */
     struct cadre__worker *worker; /* loop; NULL before dispatch */
     struct cadre__runner *runner; /* the worker that has it */
     struct cadre_op *batch;       /* the next job of the same batch */
@@ -24,8 +24,8 @@ struct cadre_op {
     atomic_uint pieces; /* of text, sent and not consumed */
     uint32_t window;    /* at most so many */
     int32_t status;
-    uint8_t head;      /* loop: counts as one of the worker's running jobs */
-    uint8_t streams;   /* has an on_text */
+    uint8_t head;          /* loop: counts as one of the worker's running jobs */
+    uint8_t streams;       /* has an on_text */
     uint8_t accepts_steps; /* has an on_step */
     uint8_t state;
     uint32_t operations; /* calls and steps since the last report */

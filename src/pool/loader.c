@@ -1,7 +1,7 @@
 /* Loads. A blocking load is a task on a loader thread: it holds its context and its promise, resolves the promise from the thread, and comes back to be freed.
  *
- * A load that nobody waits for any longer is told by its context's `cancelled`. If its function has not returned abandon_after_ms later, its loader is counted as lost and its place is
- * given to a new thread; should the function return after all, the lost thread ends and is joined as any other. */
+ * A load that nobody waits for any longer is told by its context's `cancelled`. If its function has not returned abandon_after_ms later, its loader is counted
+ * as lost and its place is given to a new thread; should the function return after all, the lost thread ends and is joined as any other. */
 #include "pool/loader.h"
 
 #include "core/weights.h"
@@ -107,7 +107,7 @@ int cadre_load_fail(cadre_load_context *context, int error, const char *format, 
 /* ---- the load of one value ---- */
 
 typedef struct load {
-    cadre__task task; /* first */
+    cadre__task task;            /* first */
     cadre_load_context *context; /* counted */
     cadre_promise *promise;      /* a handle */
     cadre_weights *weights;      /* of the source; counted, once it is there */
@@ -141,7 +141,8 @@ static void make_value(load *l)
         cadre_text_to_image_model text_to_image;
         cadre_weights_value weights;
     } value;
-    static const size_t sizes[] = {sizeof value.generation, sizeof value.text_embedding, sizeof value.image_embedding, sizeof value.generation, sizeof value.text_to_image, sizeof value.weights};
+    static const size_t sizes[] = {sizeof value.generation, sizeof value.text_embedding, sizeof value.image_embedding,
+                                   sizeof value.generation, sizeof value.text_to_image,  sizeof value.weights};
     memset(&value, 0, sizeof value);
     value.size = sizes[l->type];
     if ((int)l->type == CADRE_TEXT_TO_TEXT || (int)l->type == CADRE_VISION) value.generation.slots = 1;
@@ -226,7 +227,8 @@ static void load_given_up(void *data)
     }
 }
 
-static cadre_future *make_load(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function, void *data, bool blocking)
+static cadre_future *make_load(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function,
+                               void *data, bool blocking)
 {
     cadre_pool *pool = context ? context->port->pool : NULL;
     if (!pool || !function || (!blocking && !source)) return NULL;
@@ -257,12 +259,14 @@ static cadre_future *make_load(cadre_load_context *context, cadre_value_type typ
     return future;
 }
 
-cadre_future *cadre__load_blocking(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function, void *data)
+cadre_future *cadre__load_blocking(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function,
+                                   void *data)
 {
     return make_load(context, type, source, call, function, data, true);
 }
 
-cadre_future *cadre__load_shared(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function, void *data)
+cadre_future *cadre__load_shared(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function,
+                                 void *data)
 {
     return make_load(context, type, source, call, function, data, false);
 }
@@ -273,7 +277,8 @@ static int call_weights(cadre__make_fn function, cadre_load_context *context, ca
     return ((cadre_weights_load_cb)function)(context, data, value);
 }
 
-int cadre_weights_load_blocking(cadre_pool *pool, cadre_weights_load_cb function, void *data, void (*release)(void *data), cadre_reservation *owned, cadre_weights_future **out)
+int cadre_weights_load_blocking(cadre_pool *pool, cadre_weights_load_cb function, void *data, void (*release)(void *data), cadre_reservation *owned,
+                                cadre_weights_future **out)
 {
     if (out) *out = NULL;
     int rc = !pool || !function || !out ? CADRE_EINVAL : pool->closing ? CADRE_ECLOSED : CADRE_OK;
@@ -407,8 +412,7 @@ uint32_t cadre__loaders_abandon(cadre_pool *pool)
         pool->executor->thread_detach(&loader->thread);
         count++;
     }
-    CADRE__LIST_FOR(node, &pool->threads_lost)
-    {
+    CADRE__LIST_FOR (node, &pool->threads_lost) {
         cadre__task_thread *loader = CADRE__CONTAINER(node, cadre__task_thread, joining.link);
         cadre__list_remove(node);
         pool->executor->thread_detach(&loader->thread);

@@ -1,4 +1,5 @@
-/* Loads: contexts, loader threads, and the helpers that make a future of a blocking or shared load. Loop thread, but for what cadre/worker.h says of contexts. */
+/* Loads: contexts, loader threads, and the helpers that make a future of a blocking or shared load. Loop thread, but for what cadre/worker.h says of contexts.
+ */
 #ifndef CADRE__LOADER_H
 #define CADRE__LOADER_H
 
@@ -28,8 +29,10 @@ void cadre__load_unref(cadre_load_context *context);
 typedef void (*cadre__make_fn)(void);
 typedef int (*cadre__make_call)(cadre__make_fn function, cadre_load_context *context, cadre_weights *source, void *data, void *value);
 
-cadre_future *cadre__load_blocking(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function, void *data);
-cadre_future *cadre__load_shared(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function, void *data);
+cadre_future *cadre__load_blocking(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function,
+                                   void *data);
+cadre_future *cadre__load_shared(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function,
+                                 void *data);
 
 /* Gives waiting tasks to loaders that are free, making threads as needed. */
 void cadre__loaders_feed(cadre_pool *pool);

@@ -184,8 +184,7 @@ static size_t rows_waiting(const cadre__model *model)
 {
     size_t rows = 0;
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) {
-        CADRE__LIST_FOR(node, &model->queues[i])
-        {
+        CADRE__LIST_FOR (node, &model->queues[i]) {
             rows += model->kind->rows(CADRE__CONTAINER(node, cadre_request, link)->job);
             if (rows >= model->slots) return rows;
         }

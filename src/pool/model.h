@@ -14,16 +14,16 @@ typedef struct cadre__model {
     cadre_pool *pool;
     cadre__list queues[CADRE_PRIORITY_COUNT];
     uint64_t queued, running, abandoned, ending, capacity; /* ending: answered, on_done on the way */
-    uint32_t loading, ready, leaving; /* workers before, in and after service */
-    cadre__list free_workers;         /* ready, with room */
+    uint32_t loading, ready, leaving;                      /* workers before, in and after service */
+    cadre__list free_workers;                              /* ready, with room */
     cadre__list dirty;
     uint32_t stream_window;
     uint64_t window_ns; /* how long a batch may wait */
     uint64_t last_arrival, mean_gap;
     cadre__deadline window;
-    bool window_over;      /* the wait is over: dispatch what there is */
-    size_t window_rows;    /* how much there was when it began */
-    uint32_t window_skip;  /* a wait that brought nothing is not repeated for so many batches */
+    bool window_over;     /* the wait is over: dispatch what there is */
+    size_t window_rows;   /* how much there was when it began */
+    uint32_t window_skip; /* a wait that brought nothing is not repeated for so many batches */
     uint32_t dimension, context_length, slots;
     uint64_t operations;
 } cadre__model;

@@ -33,7 +33,8 @@ static int check_options(cadre_pool_options *options, const cadre_pool_options *
     if (options->abandon_after_ms == CADRE_DEFAULT) options->abandon_after_ms = 10000;
     if (options->aging_ms == CADRE_DEFAULT) options->aging_ms = 1000;
     if (options->log_level == CADRE_DEFAULT) options->log_level = CADRE_LOG_INFO;
-    if (options->cores < 1 || options->loads_at_once < 1 || options->loads_at_once > 1024 || options->abandon_after_ms < 0 || options->aging_ms < 0) return CADRE_EINVAL;
+    if (options->cores < 1 || options->loads_at_once < 1 || options->loads_at_once > 1024 || options->abandon_after_ms < 0 || options->aging_ms < 0)
+        return CADRE_EINVAL;
     if (options->memory_bytes < CADRE_DEFAULT || (options->device_count && !options->devices) || options->device_count > 1024) return CADRE_EINVAL;
     for (size_t i = 0; i < options->device_count; i++)
         if (options->devices[i].size != sizeof(cadre_device)) return CADRE_EINVAL;

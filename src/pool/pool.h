@@ -49,7 +49,7 @@ struct cadre_pool {
 
     /* objects */
     cadre__table workers, requests;
-    cadre__list worker_list; /* all that are not freed */
+    cadre__list worker_list;      /* all that are not freed */
     struct cadre__model **models; /* hash table by key */
     size_t model_count, model_buckets;
     cadre__list dirty;      /* models that may have something to dispatch */
@@ -66,7 +66,7 @@ struct cadre_pool {
     cadre__list loads_waiting;
     uint32_t threads_leaving; /* loaders that were told to end, or were replaced */
     cadre__list threads_lost; /* replaced loaders (tasks' links) */
-    cadre__deadline abandon; /* always set, at UINT64_MAX when nothing is due: so moving it cannot fail */
+    cadre__deadline abandon;  /* always set, at UINT64_MAX when nothing is due: so moving it cannot fail */
     uint64_t abandon_ns;
     cadre__task_thread *reaper;
 

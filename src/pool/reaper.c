@@ -1,6 +1,7 @@
 /* Task threads: the turn that the loaders and the reaper share, and the reaper itself.
  *
- * The loop posts tasks; the thread runs one, sends it back, and looks at the next. A task that comes back to a pool that is gone is orphaned on the thread, and so are those behind it. */
+ * The loop posts tasks; the thread runs one, sends it back, and looks at the next. A task that comes back to a pool that is gone is orphaned on the thread, and
+ * so are those behind it. */
 #include "pool/reaper.h"
 
 #include "pool/pool.h"

@@ -20,7 +20,8 @@ static int check_options(cadre_pool *pool, const cadre_request_options *theirs, 
     return CADRE_OK;
 }
 
-int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options, cadre__model **out)
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options,
+                         cadre__model **out)
 {
     int rc = check_options(pool, theirs, options);
     if (rc != CADRE_OK) return rc;
@@ -190,7 +191,8 @@ static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline)
 {
     (void)pool;
     cadre_request *request = CADRE__CONTAINER(deadline, cadre_request, deadline);
-    static const char *const where[] = {"the deadline passed while the request waited", "the deadline passed while the worker was at it", "the deadline passed while the consumer had paused"};
+    static const char *const where[] = {"the deadline passed while the request waited", "the deadline passed while the worker was at it",
+                                        "the deadline passed while the consumer had paused"};
     const char *detail = request->state == CADRE__QUEUED && !request->model->ready ? "the deadline passed while the model was loading" : where[request->state];
     cadre__request_end(request, CADRE_ETIMEDOUT, detail);
 }

@@ -20,8 +20,8 @@ struct cadre_request {
     cadre_request_id id;
     cadre_pool *pool;
     struct cadre__model *model;
-    cadre__list link;        /* in its model's queue */
-    cadre__message wake;     /* deferred: ends it, or hands out held pieces */
+    cadre__list link;    /* in its model's queue */
+    cadre__message wake; /* deferred: ends it, or hands out held pieces */
     cadre__deadline deadline;
     uint64_t queued_at;
     cadre__job *job;
@@ -56,7 +56,8 @@ typedef struct cadre__submission {
 } cadre__submission;
 
 /* The first half of a request function: the options are sane, the key is served by this capability, the queue has room. Nothing is consumed. */
-int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options, struct cadre__model **model);
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options,
+                         struct cadre__model **model);
 /* The second: queues it. Consumes the payload; on failure too. */
 int cadre__request_submit(cadre_pool *pool, struct cadre__model *model, const cadre__submission *submission, cadre_request_id *out);
 

@@ -1,7 +1,7 @@
 /* The thread of a worker. Its turn: take what came, attach first if it has not, begin jobs, do one portion of work, send back what is done.
  *
- * Everything here but start and dispose runs on the worker's thread. It shares with the loop only what job.h, inbox.h and port.h name. When a send finds the pool gone (the
- * thread was abandoned), the thread frees its jobs and its model itself and ends. */
+ * Everything here but start and dispose runs on the worker's thread. It shares with the loop only what job.h, inbox.h and port.h name. When a send finds the
+ * pool gone (the thread was abandoned), the thread frees its jobs and its model itself and ends. */
 #include "pool/runner.h"
 
 #include "capability/generation.h"
@@ -38,8 +38,9 @@ static const cadre_generation_ops *slot_ops(const cadre__runner *runner)
 
 static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work);
 
-int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const cadre__kind *kind, cadre__box *box, void (*attached)(cadre_pool *pool, cadre__message *message),
-                        void (*exited)(cadre_pool *pool, cadre__message *message), cadre__runner **out)
+int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const cadre__kind *kind, cadre__box *box,
+                        void (*attached)(cadre_pool *pool, cadre__message *message), void (*exited)(cadre_pool *pool, cadre__message *message),
+                        cadre__runner **out)
 {
     const cadre_allocator *allocator = cadre__pool_allocator(pool);
     cadre__runner *runner = cadre__alloc(allocator, sizeof *runner);

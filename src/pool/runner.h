@@ -1,4 +1,5 @@
-/* Workers on the thread's side: attach the model, run jobs, destroy the model. The block is the thread's own; the loop reads only the atomics of its cadre__thread and `nanoseconds`. */
+/* Workers on the thread's side: attach the model, run jobs, destroy the model. The block is the thread's own; the loop reads only the atomics of its
+ * cadre__thread and `nanoseconds`. */
 #ifndef CADRE__RUNNER_H
 #define CADRE__RUNNER_H
 
@@ -40,8 +41,9 @@ typedef struct cadre__runner {
 } cadre__runner;
 
 /* Loop: a runner for a full box, which it consumes on success. CADRE_ENOMEM, CADRE_ETHREAD. `port`, decoder and fetcher come from the pool. */
-int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const cadre__kind *kind, cadre__box *box, void (*attached)(cadre_pool *pool, cadre__message *message),
-                        void (*exited)(cadre_pool *pool, cadre__message *message), cadre__runner **out);
+int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const cadre__kind *kind, cadre__box *box,
+                        void (*attached)(cadre_pool *pool, cadre__message *message), void (*exited)(cadre_pool *pool, cadre__message *message),
+                        cadre__runner **out);
 
 /* The thread: a job is over; it goes back with the next flush. */
 void cadre__runner_complete(cadre__runner *runner, cadre__job *job, int status);

@@ -4,7 +4,8 @@
 #include "memory/ledger.h"
 #include "pool/reaper.h"
 
-/* A worker is handed jobs ahead of its free slots for at most this much work, so that microsecond operations do not wait for the loop, and priorities still hold for longer ones. */
+/* A worker is handed jobs ahead of its free slots for at most this much work, so that microsecond operations do not wait for the loop, and priorities still
+ * hold for longer ones. */
 #define AHEAD_NS UINT64_C(100000)
 #define AHEAD_MAX 256
 
@@ -19,8 +20,10 @@ static int check_key(cadre_pool *pool, const char *key)
     size_t length = strnlen(key, 256);
     if (length > 255) return cadre__pool_refuse(pool, CADRE_EINVAL, "registry_key is longer than 255 bytes");
     for (size_t i = 0; i < length; i++)
-        if ((unsigned char)key[i] < 0x20 || key[i] == 0x7f) return cadre__pool_refuse(pool, CADRE_EINVAL, "registry_key has a control character at byte %zu", i);
-    if (cadre__utf8_invalid(key, length) != SIZE_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "registry_key is not UTF-8 at byte %zu", cadre__utf8_invalid(key, length));
+        if ((unsigned char)key[i] < 0x20 || key[i] == 0x7f)
+            return cadre__pool_refuse(pool, CADRE_EINVAL, "registry_key has a control character at byte %zu", i);
+    if (cadre__utf8_invalid(key, length) != SIZE_MAX)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "registry_key is not UTF-8 at byte %zu", cadre__utf8_invalid(key, length));
     return CADRE_OK;
 }
 
@@ -28,24 +31,29 @@ static int check_options(cadre_pool *pool, cadre_capability capability, const ca
 {
     static const int32_t capacities[CADRE_CAPABILITY_COUNT] = {100, 100, 50, 50, 20};
     *options = (cadre_spawn_options)CADRE_SPAWN_OPTIONS_INIT;
-    if (theirs && !cadre__overlay(options, sizeof *options, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "options.size is not that of cadre_spawn_options");
+    if (theirs && !cadre__overlay(options, sizeof *options, theirs))
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "options.size is not that of cadre_spawn_options");
     if (options->load_timeout_ms == CADRE_DEFAULT) options->load_timeout_ms = CADRE_NEVER;
     if (options->stall_timeout_ms == CADRE_DEFAULT) options->stall_timeout_ms = 120000;
     if (options->queue_capacity == CADRE_DEFAULT) options->queue_capacity = capacities[capability];
     if (options->batch_window_us == CADRE_DEFAULT) options->batch_window_us = 500;
     if (options->stream_window == CADRE_DEFAULT) options->stream_window = 64;
-    if (options->load_timeout_ms <= 0 || options->stall_timeout_ms <= 0) return cadre__pool_refuse(pool, CADRE_EINVAL, "load_timeout_ms and stall_timeout_ms must be above 0");
+    if (options->load_timeout_ms <= 0 || options->stall_timeout_ms <= 0)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "load_timeout_ms and stall_timeout_ms must be above 0");
     if (options->queue_capacity < 1) return cadre__pool_refuse(pool, CADRE_EINVAL, "queue_capacity is %d, not at least 1", options->queue_capacity);
-    if (options->batch_window_us < 0 || options->batch_window_us > 60000000) return cadre__pool_refuse(pool, CADRE_EINVAL, "batch_window_us is not within 0…60,000,000");
+    if (options->batch_window_us < 0 || options->batch_window_us > 60000000)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "batch_window_us is not within 0…60,000,000");
     if (options->stream_window < 1) return cadre__pool_refuse(pool, CADRE_EINVAL, "stream_window is %d, not at least 1", options->stream_window);
     return CADRE_OK;
 }
 
-static int check_spawn(cadre_pool *pool, cadre_capability capability, const char *key, const cadre__loader *loader, const cadre_spawn_options *theirs, cadre_spawn_options *options)
+static int check_spawn(cadre_pool *pool, cadre_capability capability, const char *key, const cadre__loader *loader, const cadre_spawn_options *theirs,
+                       cadre_spawn_options *options)
 {
     if (!pool) return CADRE_EINVAL;
     if (pool->closing) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
-    if (loader->size != sizeof *loader || !loader->load) return cadre__pool_refuse(pool, CADRE_EINVAL, "the loader is NULL, has no load, or a size that is not its struct's");
+    if (loader->size != sizeof *loader || !loader->load)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "the loader is NULL, has no load, or a size that is not its struct's");
     int rc = check_key(pool, key);
     if (rc == CADRE_OK) rc = check_options(pool, capability, theirs, options);
     if (rc != CADRE_OK) return rc;
@@ -102,8 +110,8 @@ static void set_model_options(cadre__model *model, const cadre_spawn_options *op
     model->stream_window = (uint32_t)options->stream_window;
 }
 
-int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key, const void *theirs, cadre__load_call call, cadre_reservation *owned, const cadre_spawn_options *options,
-                 cadre_worker_cb on_ready, void *data, cadre_worker_id *out)
+int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key, const void *theirs, cadre__load_call call, cadre_reservation *owned,
+                 const cadre_spawn_options *options, cadre_worker_cb on_ready, void *data, cadre_worker_id *out)
 {
     cadre__loader loader = {0};
     cadre_spawn_options checked;
@@ -320,7 +328,9 @@ static void attached(cadre_pool *pool, cadre__message *message)
     cadre__worker *worker = runner->worker;
     if (worker->status || runner->status < 0) {
         int status = worker->status ? worker->status : runner->status;
-        const char *detail = worker->status ? (worker->detail ? worker->detail : "") : runner->attach_detail[0] ? runner->attach_detail : cadre_strerror(status);
+        const char *detail = worker->status             ? (worker->detail ? worker->detail : "")
+                             : runner->attach_detail[0] ? runner->attach_detail
+                                                        : cadre_strerror(status);
         worker->status = status;
         cadre__thread_stop(&runner->thread);
         tell_failure(worker, status, detail);

@@ -27,7 +27,7 @@ typedef struct cadre__worker {
     cadre__list link;      /* in pool->worker_list */
     cadre__list free_link; /* in model->free_workers */
     cadre__list publish_link;
-    cadre__node *newest, *oldest; /* jobs to publish */
+    cadre__node *newest, *oldest;      /* jobs to publish */
     uint32_t running, capacity, ahead; /* jobs it has, may have, may have beyond that */
     uint32_t *counted;                 /* which of the model's counts it stands in */
     bool told, served, ended;          /* on_ready has run; it was ready; it was told to end */
@@ -46,8 +46,8 @@ typedef struct cadre__worker {
     char *detail;
 } cadre__worker;
 
-int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key, const void *loader, cadre__load_call call, cadre_reservation *owned, const cadre_spawn_options *options,
-                 cadre_worker_cb on_ready, void *data, cadre_worker_id *out);
+int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key, const void *loader, cadre__load_call call, cadre_reservation *owned,
+                 const cadre_spawn_options *options, cadre_worker_cb on_ready, void *data, cadre_worker_id *out);
 
 /* Hands a job to a worker; it is published at the end of the turn. */
 void cadre__worker_give(cadre__worker *worker, cadre__job *job);

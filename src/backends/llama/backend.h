@@ -20,7 +20,7 @@
  * `detail` says why, and the next call tries again. */
 int cadre__llama_engine_start(const char *path, char *detail, size_t detail_size);
 
-/* What the engine last said against a call on this thread, since _forget; "" when nothing. It only ever becomes a part of some error's detail. */
+/* The first error that the engine logged on this thread since _forget; "" when none. It only ever becomes a part of some error's detail. */
 void cadre__llama_engine_forget(void);
 const char *cadre__llama_engine_said(void);
 
@@ -125,8 +125,8 @@ bool cadre__llama_utf8_valid(const char *text, size_t length);
 void cadre__llama_text_start(cadre__llama_text *text, const char *const *stop, size_t stop_count);
 /* Emits what can be emitted. 0; 1: a stop string came, everything before it has been emitted; or emit's error, CADRE_ENOMEM. */
 int cadre__llama_text_push(cadre__llama_text *text, cadre_op *op, const char *bytes, size_t length);
-/* Emits the rest: the answer is over. 0, or as above (1 too: the rest of a code point became U+FFFD, which completed a stop string). */
-int cadre__llama_text_finish(cadre__llama_text *text, cadre_op *op);
+/* Emits the rest: the answer is over. A code point that is not complete is dropped if the answer was `cut` there, else it becomes U+FFFD. As above. */
+int cadre__llama_text_finish(cadre__llama_text *text, cadre_op *op, bool cut);
 void cadre__llama_text_clear(cadre__llama_text *text);
 
 /* ---- sampler.c ---- */

@@ -21,13 +21,12 @@ void cadre__llama_engine_forget(void) { said[0] = '\0'; }
 
 const char *cadre__llama_engine_said(void) { return said; }
 
-/* Keeps the last error; its continuation lines and everything less than an error are dropped. */
+/* Keeps the first error, which is the nearest to the cause: those that follow it only say which of the engine's functions it went through. */
 static void on_log(enum ggml_log_level level, const char *text, void *data)
 {
     (void)data;
-    if (level != GGML_LOG_LEVEL_ERROR || !text) return;
+    if (level != GGML_LOG_LEVEL_ERROR || !text || said[0]) return;
     size_t length = strcspn(text, "\n");
-    if (length == 0) return;
     if (length >= sizeof(said)) length = sizeof(said) - 1;
     memcpy(said, text, length);
     said[length] = '\0';

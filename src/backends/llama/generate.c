@@ -238,7 +238,7 @@ static int append_piece(generator *self, cadre_slot_step *step, slot *running, l
 /* The answer ends: 1, or why it failed. */
 static int finish(cadre_slot_step *step, slot *running, cadre_finish how)
 {
-    int rc = cadre__llama_text_finish(&running->text, step->op);
+    int rc = cadre__llama_text_finish(&running->text, step->op, how == CADRE_FINISH_LENGTH);
     running->output.finish = rc > 0 ? CADRE_FINISH_STOP : how;
     return rc < 0 ? rc : 1;
 }

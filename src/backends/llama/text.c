@@ -144,8 +144,9 @@ int cadre__llama_text_push(cadre__llama_text *text, cadre_op *op, const char *by
     return release(text, op, false);
 }
 
-int cadre__llama_text_finish(cadre__llama_text *text, cadre_op *op)
+int cadre__llama_text_finish(cadre__llama_text *text, cadre_op *op, bool cut)
 {
+    if (cut) text->partial_length = 0;
     int rc = give_up_partial(text);
     return rc < 0 ? rc : release(text, op, true);
 }
