@@ -4,6 +4,7 @@
 
 #include "capability/generation.h"
 #include "capability/images.h"
+#include "pool/model.h"
 #include "pool/pool.h"
 #include "pool/request.h"
 
@@ -12,7 +13,6 @@ typedef struct payload {
     const char **texts; /* of a text request: in the same block as the payload, with copies of the strings unless lent */
     const char *task;
     int truncate;
-    size_t bytes;         /* of the block */
     cadre__images images; /* of a picture request */
     float *values;        /* count × dimension */
     size_t dimension;
@@ -21,7 +21,7 @@ typedef struct payload {
 
 static payload *payload_of(const cadre__job *job)
 {
-    return job->payload;
+    return cadre__payload(job);
 }
 
 /* ---- the loop: submission ---- */
@@ -36,30 +36,34 @@ static int check_texts(cadre_pool *pool, const char *const *texts, size_t count)
     return CADRE_OK;
 }
 
-static payload *make_texts(const cadre_allocator *allocator, const char *const *texts, size_t count, const char *task, int truncate, bool lent)
+static size_t copy_string(char *to, const char *from)
 {
-    size_t bytes = sizeof(payload) + count * sizeof(char *), strings = strlen(task) + 1;
+    size_t length = strlen(from) + 1;
+    memcpy(to, from, length);
+    return length;
+}
+
+static cadre__job *make_texts(cadre_pool *pool, const char *const *texts, size_t count, const cadre_embed_params *params)
+{
+    const char *task = params->task ? params->task : "";
+    bool lent = params->options.release != NULL;
+    size_t bytes = sizeof(payload) + count * sizeof(char *) + strlen(task) + 1;
     for (size_t i = 0; !lent && i < count; i++)
-        if (!cadre__add(strings, strlen(texts[i]) + 1, &strings)) return NULL;
-    if (!cadre__add(bytes, strings, &bytes)) return NULL;
-    payload *p = allocator->alloc(bytes, allocator->data);
-    if (!p) return NULL;
-    memset(p, 0, sizeof *p);
-    p->bytes = bytes;
+        if (!cadre__add(bytes, strlen(texts[i]) + 1, &bytes)) return NULL;
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_EMBEDDING], bytes, sizeof(payload));
+    if (!job) return NULL;
+    payload *p = payload_of(job);
     p->count = count;
-    p->truncate = truncate;
+    p->truncate = params->truncate != 0;
     p->texts = (const char **)(void *)(p + 1);
     char *end = (char *)(p->texts + count);
-    p->task = strcpy(end, task);
-    end += strlen(task) + 1;
+    p->task = end;
+    end += copy_string(end, task);
     for (size_t i = 0; i < count; i++) {
-        p->texts[i] = texts[i];
-        if (lent) continue;
-        size_t length = strlen(texts[i]) + 1;
-        p->texts[i] = memcpy(end, texts[i], length);
-        end += length;
+        p->texts[i] = lent ? texts[i] : end;
+        if (!lent) end += copy_string(end, texts[i]);
     }
-    return p;
+    return job;
 }
 
 static int check_embed(cadre_pool *pool, const cadre_embed_params *p)
@@ -76,28 +80,29 @@ int cadre_embed(cadre_pool *pool, const cadre_embed_params *theirs, cadre_reques
 {
     if (out) *out = 0;
     if (!pool || !theirs) return CADRE_EINVAL;
-    cadre_embed_params params = CADRE_EMBED_PARAMS_INIT;
-    if (!cadre__overlay(&params, sizeof params, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_params");
-    cadre__submission submission = {.key = params.key, .data = params.data, .on_embeddings = params.on_done};
+    static const cadre_embed_params defaults = CADRE_EMBED_PARAMS_INIT;
+    cadre_embed_params old;
+    const cadre_embed_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
+    if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_params");
+    cadre__submission submission = {.data = params->data, .on_done.embeddings = params->on_done};
     struct cadre__model *model = NULL;
-    int rc = check_embed(pool, &params);
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_EMBEDDING, params.key, &params.options, &submission.options, &model);
-    if (rc != CADRE_OK) return cadre__refuse_lent(&params.options, rc);
-    submission.payload = make_texts(cadre__pool_allocator(pool), params.texts ? params.texts : &params.text, params.texts ? params.count : 1,
-                                    params.task ? params.task : "", params.truncate != 0, params.options.release != NULL);
-    rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
-    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params.options, rc);
+    int rc = check_embed(pool, params);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_EMBEDDING, params->key, &params->options, &submission.options, &model);
+    if (rc != CADRE_OK) return cadre__refuse_lent(&params->options, rc);
+    submission.job = params->texts ? make_texts(pool, params->texts, params->count, params) : make_texts(pool, &params->text, 1, params);
+    rc = cadre__request_submit(pool, model, &submission, out);
+    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params->options, rc);
 }
 
-static payload *make_images(const cadre_allocator *allocator, const cadre_image_input *images, size_t count, bool lent)
+static cadre__job *make_images(cadre_pool *pool, const cadre_embed_images_params *params)
 {
-    payload *p = cadre__alloc(allocator, sizeof *p);
-    if (!p) return NULL;
-    p->bytes = sizeof *p;
-    p->count = count;
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_IMAGE_EMBEDDING], sizeof(payload), sizeof(payload));
+    if (!job) return NULL;
+    payload *p = payload_of(job);
+    p->count = params->count;
     p->task = "";
-    if (cadre__images_copy(allocator, &p->images, images, count, lent) == CADRE_OK) return p;
-    cadre__free(allocator, p, sizeof *p);
+    if (cadre__images_copy(cadre__pool_allocator(pool), &p->images, params->images, params->count, params->options.release != NULL) == CADRE_OK) return job;
+    cadre__job_free(&pool->heap, job);
     return NULL;
 }
 
@@ -105,17 +110,19 @@ int cadre_embed_images(cadre_pool *pool, const cadre_embed_images_params *theirs
 {
     if (out) *out = 0;
     if (!pool || !theirs) return CADRE_EINVAL;
-    cadre_embed_images_params params = CADRE_EMBED_IMAGES_PARAMS_INIT;
-    if (!cadre__overlay(&params, sizeof params, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_images_params");
-    cadre__submission submission = {.key = params.key, .data = params.data, .on_embeddings = params.on_done};
+    static const cadre_embed_images_params defaults = CADRE_EMBED_IMAGES_PARAMS_INIT;
+    cadre_embed_images_params old;
+    const cadre_embed_images_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
+    if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_images_params");
+    cadre__submission submission = {.data = params->data, .on_done.embeddings = params->on_done};
     struct cadre__model *model = NULL;
-    int rc = params.on_done ? cadre__images_check(pool, params.images, params.count, CADRE_EMBED_IMAGES_MAX)
-                            : cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_IMAGE_EMBEDDING, params.key, &params.options, &submission.options, &model);
-    if (rc != CADRE_OK) return cadre__refuse_lent(&params.options, rc);
-    submission.payload = make_images(cadre__pool_allocator(pool), params.images, params.count, params.options.release != NULL);
-    rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
-    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params.options, rc);
+    int rc = params->on_done ? cadre__images_check(pool, params->images, params->count, CADRE_EMBED_IMAGES_MAX)
+                             : cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_IMAGE_EMBEDDING, params->key, &params->options, &submission.options, &model);
+    if (rc != CADRE_OK) return cadre__refuse_lent(&params->options, rc);
+    submission.job = make_images(pool, params);
+    rc = cadre__request_submit(pool, model, &submission, out);
+    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params->options, rc);
 }
 
 /* ---- the loop: batching and results ---- */
@@ -144,12 +151,20 @@ void cadre__embedding_finish(cadre_request *request, cadre__job *job, int status
     request->on_done.embeddings(request, status, status < 0 ? NULL : &result);
 }
 
-void cadre__embedding_dispose(const cadre_allocator *allocator, cadre__job *job)
+void cadre__embedding_dispose(cadre__heap *heap, cadre__job *job)
 {
     payload *p = payload_of(job);
-    cadre__images_free(allocator, &p->images);
-    cadre__free(allocator, p->values, p->count * p->dimension * sizeof *p->values);
-    cadre__free(allocator, p, p->bytes);
+    if (p->images.count) cadre__images_free(&heap->allocator, &p->images);
+    if (p->values) cadre__heap_give(heap, p->values, p->count * p->dimension * sizeof *p->values);
+}
+
+void cadre__embedding_equip(cadre__heap *heap, cadre__job *job, const cadre__model *model)
+{
+    payload *p = payload_of(job);
+    size_t bytes;
+    if (!cadre__mul(p->count, model->dimension * sizeof(float), &bytes)) return;
+    p->values = cadre__heap_take(heap, bytes);
+    p->dimension = model->dimension;
 }
 
 /* ---- the worker ---- */
@@ -219,16 +234,11 @@ static void run_table(cadre__runner *runner, table *t)
 static int prepare(cadre__runner *runner, cadre__job *job, size_t dimension)
 {
     payload *p = payload_of(job);
-    size_t bytes;
     if (cadre_op_cancelled(job)) return CADRE_ECANCELED;
-    int rc = cadre__images_decode(runner, job, &p->images);
-    if (rc < 0) return rc;
-    const cadre_allocator *allocator = &runner->port->allocator;
-    if (!cadre__mul(p->count, dimension * sizeof(float), &bytes)) return CADRE_ENOMEM;
-    p->values = allocator->alloc(bytes, allocator->data);
     if (!p->values) return CADRE_ENOMEM;
-    p->dimension = dimension;
-    return CADRE_OK;
+    if (p->dimension != dimension)
+        return cadre_op_fail(job, CADRE_EENGINE, "workers of one key disagree on the dimension: %zu and %zu", p->dimension, dimension);
+    return p->images.count ? cadre__images_decode(runner, job, &p->images) : CADRE_OK;
 }
 
 static void add_rows(cadre__runner *runner, table *t, cadre__job *job)

@@ -10,12 +10,10 @@ typedef struct payload {
     cadre_generation_input input;
     cadre_generation_output output;
     cadre__images images;
-    size_t arena_bytes;
-    char *arena; /* copies of all that input points to */
-    char *text;  /* of a request without on_text */
+    char *text; /* of a request without on_text */
     size_t text_length, text_capacity;
     size_t emitted;
-} payload;
+} payload; /* copies of all that input points to lie behind it */
 
 /* ---- checking ---- */
 
@@ -135,32 +133,26 @@ static void fill_arena(arena *a, const cadre__generation_request *r, cadre_gener
     input->sampling.grammar = arena_string(a, s->grammar);
 }
 
-static payload *make_payload(const cadre_allocator *allocator, const cadre__generation_request *r)
+static cadre__job *make_job(cadre_pool *pool, const cadre__generation_request *r)
 {
-    payload *p = cadre__alloc(allocator, sizeof *p);
-    if (!p) return NULL;
     bool lent = r->options->release != NULL;
-    p->input = (cadre_generation_input){.size = sizeof p->input,
-                                        .text = r->text,
-                                        .messages = r->messages,
-                                        .message_count = r->messages ? r->message_count : 0,
-                                        .raw = r->raw,
-                                        .sampling = *r->sampling};
-    int rc = CADRE_OK;
-    if (!lent) {
-        arena a = {0};
-        fill_arena(&a, r, &p->input);
-        p->arena_bytes = a.used;
-        a = (arena){.base = p->arena = allocator->alloc(p->arena_bytes, allocator->data)};
-        if (p->arena)
-            fill_arena(&a, r, &p->input);
-        else
-            rc = CADRE_ENOMEM;
-    }
-    if (rc == CADRE_OK && r->image_count) rc = cadre__images_copy(allocator, &p->images, r->images, r->image_count, lent);
-    if (rc == CADRE_OK) return p;
-    cadre__job orphan = {.payload = p};
-    cadre__generation_dispose(allocator, &orphan);
+    cadre_generation_input input = {.size = sizeof input,
+                                    .text = r->text,
+                                    .messages = r->messages,
+                                    .message_count = r->messages ? r->message_count : 0,
+                                    .raw = r->raw,
+                                    .sampling = *r->sampling};
+    arena a = {0};
+    if (!lent) fill_arena(&a, r, &input);
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[r->capability], sizeof(payload) + a.used, sizeof(payload));
+    if (!job) return NULL;
+    payload *p = cadre__payload(job);
+    a = (arena){.base = (char *)(p + 1)};
+    if (!lent) fill_arena(&a, r, &input);
+    p->input = input;
+    job->streams = r->on_text != NULL;
+    if (r->image_count == 0 || cadre__images_copy(cadre__pool_allocator(pool), &p->images, r->images, r->image_count, lent) == CADRE_OK) return job;
+    cadre__job_free(&pool->heap, job);
     return NULL;
 }
 
@@ -172,14 +164,14 @@ int cadre__refuse_lent(const cadre_request_options *options, int error)
 
 int cadre__generation_submit(cadre_pool *pool, const cadre__generation_request *r, cadre_request_id *out)
 {
-    cadre__submission submission = {.key = r->key, .data = r->data, .on_text = r->on_text, .on_generation = r->on_done};
+    cadre__submission submission = {.data = r->data, .on_part.text = r->on_text, .on_done.generation = r->on_done};
     struct cadre__model *model = NULL;
     int rc = check(pool, r);
     if (rc == CADRE_OK && r->capability == CADRE_VISION) rc = cadre__images_check(pool, r->images, r->image_count, CADRE_DESCRIBE_IMAGES_MAX);
     if (rc == CADRE_OK) rc = cadre__request_admit(pool, r->capability, r->key, r->options, &submission.options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(r->options, rc);
-    submission.payload = make_payload(cadre__pool_allocator(pool), r);
-    rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
+    submission.job = make_job(pool, r);
+    rc = cadre__request_submit(pool, model, &submission, out);
     return rc == CADRE_OK ? rc : cadre__refuse_lent(r->options, rc);
 }
 
@@ -187,7 +179,7 @@ int cadre__generation_submit(cadre_pool *pool, const cadre__generation_request *
 
 int cadre__generation_prepare(cadre__runner *runner, cadre__job *job)
 {
-    payload *p = job->payload;
+    payload *p = cadre__payload(job);
     int rc = cadre__images_decode(runner, job, &p->images);
     p->input.images = p->images.pixels;
     p->input.image_count = p->images.count;
@@ -196,12 +188,12 @@ int cadre__generation_prepare(cadre__runner *runner, cadre__job *job)
 
 const cadre_generation_input *cadre__generation_input(const cadre__job *job)
 {
-    return &((const payload *)job->payload)->input;
+    return &((const payload *)cadre__payload(job))->input;
 }
 
 int cadre__generation_emitted(cadre__job *job, const char *text, size_t length)
 {
-    payload *p = job->payload;
+    payload *p = cadre__payload(job);
     p->emitted += length;
     if (job->streams) return CADRE_OK;
     const cadre_allocator *allocator = &job->runner->port->allocator;
@@ -224,12 +216,12 @@ int cadre__generation_emitted(cadre__job *job, const char *text, size_t length)
 
 void cadre__generation_ended(cadre__job *job, const cadre_generation_output *output)
 {
-    ((payload *)job->payload)->output = *output;
+    ((payload *)cadre__payload(job))->output = *output;
 }
 
 void cadre__generation_run(cadre__runner *runner, cadre__job *job)
 {
-    payload *p = job->payload;
+    payload *p = cadre__payload(job);
     cadre_generation_output output = {.size = sizeof output};
     int rc = cadre__generation_prepare(runner, job);
     const cadre_generation_model *model = &runner->box->value.generation;
@@ -246,7 +238,7 @@ void cadre__generation_finish(cadre_request *request, cadre__job *job, int statu
 {
     cadre_generation result = {.size = sizeof result};
     if (status >= 0) {
-        const payload *p = job->payload;
+        const payload *p = cadre__payload(job);
         result.finish = p->output.finish;
         result.text = job->streams ? NULL : p->text ? p->text : "";
         result.text_length = p->emitted;
@@ -257,11 +249,9 @@ void cadre__generation_finish(cadre_request *request, cadre__job *job, int statu
     request->on_done.generation(request, status, status < 0 ? NULL : &result);
 }
 
-void cadre__generation_dispose(const cadre_allocator *allocator, cadre__job *job)
+void cadre__generation_dispose(cadre__heap *heap, cadre__job *job)
 {
-    payload *p = job->payload;
-    cadre__images_free(allocator, &p->images);
-    cadre__free(allocator, p->arena, p->arena_bytes);
-    cadre__free(allocator, p->text, p->text_capacity);
-    cadre__free(allocator, p, sizeof *p);
+    payload *p = cadre__payload(job);
+    cadre__images_free(&heap->allocator, &p->images);
+    cadre__free(&heap->allocator, p->text, p->text_capacity);
 }

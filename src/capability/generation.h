@@ -20,7 +20,7 @@ void cadre__generation_ended(cadre__job *job, const cadre_generation_output *out
 
 void cadre__generation_run(cadre__runner *runner, cadre__job *job);
 void cadre__generation_finish(cadre_request *request, cadre__job *job, int status);
-void cadre__generation_dispose(const cadre_allocator *allocator, cadre__job *job);
+void cadre__generation_dispose(cadre__heap *heap, cadre__job *job);
 
 /* Loop: the parameters of both capabilities, as one. */
 typedef struct cadre__generation_request {

@@ -2,12 +2,18 @@
 #include "capability/generation.h"
 #include "capability/text_to_image.h"
 
+#define TEXT .run = cadre__generation_run, .finish = cadre__generation_finish, .dispose = cadre__generation_dispose
+#define VECTORS                                                                                                                                                \
+    .batches = true, .finish = cadre__embedding_finish, .dispose = cadre__embedding_dispose, .equip = cadre__embedding_equip, .rows = cadre__embedding_rows,   \
+    .joins = cadre__embedding_joins
+
 const cadre__kind cadre__kinds[CADRE_CAPABILITY_COUNT] = {
-    [CADRE_TEXT_TO_TEXT] = {CADRE_TEXT_TO_TEXT, false, cadre__generation_run, cadre__generation_finish, cadre__generation_dispose, NULL, NULL},
-    [CADRE_TEXT_EMBEDDING] = {CADRE_TEXT_EMBEDDING, true, cadre__text_embedding_run, cadre__embedding_finish, cadre__embedding_dispose, cadre__embedding_rows,
-                              cadre__embedding_joins},
-    [CADRE_IMAGE_EMBEDDING] = {CADRE_IMAGE_EMBEDDING, true, cadre__image_embedding_run, cadre__embedding_finish, cadre__embedding_dispose,
-                               cadre__embedding_rows, cadre__embedding_joins},
-    [CADRE_VISION] = {CADRE_VISION, false, cadre__generation_run, cadre__generation_finish, cadre__generation_dispose, NULL, NULL},
-    [CADRE_TEXT_TO_IMAGE] = {CADRE_TEXT_TO_IMAGE, false, cadre__text_to_image_run, cadre__text_to_image_finish, cadre__text_to_image_dispose, NULL, NULL},
+    [CADRE_TEXT_TO_TEXT] = {.capability = CADRE_TEXT_TO_TEXT, TEXT},
+    [CADRE_TEXT_EMBEDDING] = {.capability = CADRE_TEXT_EMBEDDING, .run = cadre__text_embedding_run, VECTORS},
+    [CADRE_IMAGE_EMBEDDING] = {.capability = CADRE_IMAGE_EMBEDDING, .run = cadre__image_embedding_run, VECTORS},
+    [CADRE_VISION] = {.capability = CADRE_VISION, TEXT},
+    [CADRE_TEXT_TO_IMAGE] = {.capability = CADRE_TEXT_TO_IMAGE,
+                             .run = cadre__text_to_image_run,
+                             .finish = cadre__text_to_image_finish,
+                             .dispose = cadre__text_to_image_dispose},
 };

@@ -10,7 +10,6 @@ CADRE__TYPED(cadre_text_to_image, cadre_spawn_text_to_image, cadre_text_to_image
 /* Step reports: the words are relaxed, at most one message is under way, and it lies before the job's own in the inbox. */
 typedef struct payload {
     cadre_text_to_image_input input;
-    size_t bytes; /* of the block, with the strings */
     cadre_image image;
     cadre_blob pixels;
     cadre__message report;
@@ -44,38 +43,39 @@ static int check(cadre_pool *pool, const cadre_generate_image_params *p)
     return CADRE_OK;
 }
 
-static payload *make_payload(const cadre_allocator *allocator, const cadre_generate_image_params *params)
+static cadre__job *make_job(cadre_pool *pool, const cadre_generate_image_params *params)
 {
     const char *negative = params->negative_prompt ? params->negative_prompt : "";
     bool lent = params->options.release != NULL;
-    size_t prompt_bytes = lent ? 0 : strlen(params->prompt) + 1, negative_bytes = lent ? 0 : strlen(negative) + 1;
-    size_t bytes = sizeof(payload) + prompt_bytes + negative_bytes;
-    payload *p = cadre__alloc(allocator, bytes);
-    if (!p) return NULL;
-    p->bytes = bytes;
+    size_t strings = lent ? 0 : strlen(params->prompt) + strlen(negative) + 2;
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_TO_IMAGE], sizeof(payload) + strings, sizeof(payload));
+    if (!job) return NULL;
+    payload *p = cadre__payload(job);
+    job->accepts_steps = params->on_step != NULL;
     p->input = (cadre_text_to_image_input){sizeof p->input, params->prompt, negative,         params->width,
                                            params->height,  params->steps,  params->guidance, params->seed};
-    if (lent) return p;
-    p->input.prompt = memcpy(p->strings, params->prompt, prompt_bytes);
-    p->input.negative_prompt = memcpy(p->strings + prompt_bytes, negative, negative_bytes);
-    return p;
+    if (lent) return job;
+    p->input.prompt = p->strings;
+    p->input.negative_prompt = strcpy(stpcpy(p->strings, params->prompt) + 1, negative);
+    return job;
 }
 
 int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *theirs, cadre_request_id *out)
 {
     if (out) *out = 0;
     if (!pool || !theirs) return CADRE_EINVAL;
-    cadre_generate_image_params params = CADRE_GENERATE_IMAGE_PARAMS_INIT;
-    if (!cadre__overlay(&params, sizeof params, theirs))
-        return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_image_params");
-    cadre__submission submission = {.key = params.key, .data = params.data, .on_step = params.on_step, .on_image = params.on_done};
+    static const cadre_generate_image_params defaults = CADRE_GENERATE_IMAGE_PARAMS_INIT;
+    cadre_generate_image_params old;
+    const cadre_generate_image_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
+    if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_image_params");
+    cadre__submission submission = {.data = params->data, .on_part.step = params->on_step, .on_done.image = params->on_done};
     struct cadre__model *model = NULL;
-    int rc = check(pool, &params);
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_TO_IMAGE, params.key, &params.options, &submission.options, &model);
-    if (rc != CADRE_OK) return cadre__refuse_lent(&params.options, rc);
-    submission.payload = make_payload(cadre__pool_allocator(pool), &params);
-    rc = submission.payload ? cadre__request_submit(pool, model, &submission, out) : cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
-    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params.options, rc);
+    int rc = check(pool, params);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_TO_IMAGE, params->key, &params->options, &submission.options, &model);
+    if (rc != CADRE_OK) return cadre__refuse_lent(&params->options, rc);
+    submission.job = make_job(pool, params);
+    rc = cadre__request_submit(pool, model, &submission, out);
+    return rc == CADRE_OK ? rc : cadre__refuse_lent(&params->options, rc);
 }
 
 static void deliver_report(cadre_pool *pool, cadre__message *message)
@@ -90,7 +90,7 @@ static void deliver_report(cadre_pool *pool, cadre__message *message)
 void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total)
 {
     if (!op->accepts_steps) return;
-    payload *p = op->payload;
+    payload *p = cadre__payload(op);
     p->job = op;
     p->report.deliver = deliver_report;
     atomic_store_explicit(&p->done, done, memory_order_relaxed);
@@ -100,7 +100,7 @@ void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total)
 
 void cadre__text_to_image_run(cadre__runner *runner, cadre__job *job)
 {
-    payload *p = job->payload;
+    payload *p = cadre__payload(job);
     const cadre_text_to_image_model *model = &runner->box->value.text_to_image;
     p->image = (cadre_image)CADRE_IMAGE_INIT;
     runner->operations++;
@@ -112,12 +112,12 @@ void cadre__text_to_image_run(cadre__runner *runner, cadre__job *job)
 
 void cadre__text_to_image_finish(cadre_request *request, cadre__job *job, int status)
 {
-    request->on_done.image(request, status, status < 0 ? NULL : &((const payload *)job->payload)->image);
+    request->on_done.image(request, status, status < 0 ? NULL : &((const payload *)cadre__payload(job))->image);
 }
 
-void cadre__text_to_image_dispose(const cadre_allocator *allocator, cadre__job *job)
+void cadre__text_to_image_dispose(cadre__heap *heap, cadre__job *job)
 {
-    payload *p = job->payload;
+    (void)heap;
+    payload *p = cadre__payload(job);
     if (p->pixels.free) p->pixels.free(p->pixels.data, p->pixels.length);
-    cadre__free(allocator, p, p->bytes);
 }

@@ -7,18 +7,20 @@ int cadre_generate(cadre_pool *pool, const cadre_generate_params *theirs, cadre_
 {
     if (out) *out = 0;
     if (!pool || !theirs) return CADRE_EINVAL;
-    cadre_generate_params params = CADRE_GENERATE_PARAMS_INIT;
-    if (!cadre__overlay(&params, sizeof params, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_params");
+    static const cadre_generate_params defaults = CADRE_GENERATE_PARAMS_INIT;
+    cadre_generate_params old;
+    const cadre_generate_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
+    if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_params");
     cadre__generation_request request = {.capability = CADRE_TEXT_TO_TEXT,
-                                         .key = params.key,
-                                         .text = params.text,
-                                         .messages = params.messages,
-                                         .message_count = params.message_count,
-                                         .raw = params.raw != 0,
-                                         .sampling = &params.sampling,
-                                         .options = &params.options,
-                                         .on_text = params.on_text,
-                                         .on_done = params.on_done,
-                                         .data = params.data};
+                                         .key = params->key,
+                                         .text = params->text,
+                                         .messages = params->messages,
+                                         .message_count = params->message_count,
+                                         .raw = params->raw != 0,
+                                         .sampling = &params->sampling,
+                                         .options = &params->options,
+                                         .on_text = params->on_text,
+                                         .on_done = params->on_done,
+                                         .data = params->data};
     return cadre__generation_submit(pool, &request, out);
 }

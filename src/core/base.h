@@ -32,6 +32,16 @@ static inline bool cadre__add(size_t a, size_t b, size_t *out)
 /* Lays a caller's struct (whose first member is its size) over one that holds the defaults. False: a size of 0 or a larger one than ours. */
 bool cadre__overlay(void *ours, size_t our_size, const void *theirs);
 
+/* As overlay, but a struct of our own size is used where it lies: returns theirs, ours (over the defaults), or NULL. */
+static inline const void *cadre__view(const void *theirs, void *ours, const void *defaults, size_t our_size)
+{
+    size_t size;
+    memcpy(&size, theirs, sizeof size);
+    if (size == our_size) return theirs;
+    memcpy(ours, defaults, our_size);
+    return cadre__overlay(ours, our_size, theirs) ? ours : NULL;
+}
+
 /* A caller's output struct: fills min(theirs, ours). False: its size is 0 or too large. */
 bool cadre__fill(void *theirs, const void *ours, size_t our_size);
 

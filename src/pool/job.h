@@ -6,11 +6,13 @@
 #ifndef CADRE__JOB_H
 #define CADRE__JOB_H
 
+#include "core/heap.h"
 #include "core/port.h"
 #include "pool/executor.h"
 
 struct cadre__runner;
 struct cadre__worker;
+struct cadre__model;
 
 typedef enum cadre__job_state { CADRE__JOB_NEW, CADRE__JOB_BEGUN, CADRE__JOB_DONE } cadre__job_state;
 
@@ -30,7 +32,7 @@ struct cadre_op {
     uint8_t state;
     uint32_t operations; /* calls and steps since the last report */
     char *detail;        /* CADRE__DETAIL_SIZE bytes, or NULL */
-    void *payload;       /* the capability's */
+    size_t bytes;        /* of the block: the job, and behind it the capability's payload */
     const struct cadre__kind *kind;
     void (*release)(void *data); /* of lent inputs */
     void *release_data;
@@ -55,8 +57,10 @@ typedef struct cadre__kind {
     void (*run)(struct cadre__runner *runner, cadre__job *job);
     /* loop: tells the host. job is NULL when status < 0. */
     void (*finish)(cadre_request *request, cadre__job *job, int status);
-    /* loop, or an abandoned thread: frees the payload. */
-    void (*dispose)(const cadre_allocator *allocator, cadre__job *job);
+    /* loop, or an abandoned thread: frees what the payload owns. */
+    void (*dispose)(cadre__heap *heap, cadre__job *job);
+    /* loop, at dispatch: takes what the result needs, if it can; may be NULL. */
+    void (*equip)(cadre__heap *heap, cadre__job *job, const struct cadre__model *model);
     /* loop, batches only: rows of the op's output, and whether b may go with a. */
     size_t (*rows)(const cadre__job *job);
     bool (*joins)(const cadre__job *a, const cadre__job *b);
@@ -64,6 +68,13 @@ typedef struct cadre__kind {
 
 extern const cadre__kind cadre__kinds[CADRE_CAPABILITY_COUNT];
 
-void cadre__job_free(const cadre_allocator *allocator, cadre__job *job);
+/* Loop: a job with room for a payload, which is zeroed up to `zeroed` bytes. NULL when out of memory. */
+cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed);
+void cadre__job_free(cadre__heap *heap, cadre__job *job);
+
+static inline void *cadre__payload(const cadre__job *job)
+{
+    return (void *)(uintptr_t)(job + 1);
+}
 
 #endif

@@ -114,14 +114,17 @@ void cadre__model_touch(cadre__model *model)
 void cadre__model_enqueue(cadre__model *model, cadre_request *request)
 {
     cadre__list_append(&model->queues[request->priority], &request->link);
+    model->waiting |= 1u << request->priority;
     model->queued++;
     cadre__model_touch(model);
 }
 
 void cadre__model_unqueue(cadre_request *request)
 {
+    cadre__model *model = request->model;
     cadre__list_remove(&request->link);
-    request->model->queued--;
+    if (cadre__list_empty(&model->queues[request->priority])) model->waiting &= ~(1u << request->priority);
+    model->queued--;
 }
 
 void cadre__model_fail_waiting(cadre__model *model, int status, const char *detail)
@@ -134,6 +137,7 @@ void cadre__model_fail_waiting(cadre__model *model, int status, const char *deta
 static cadre_request *first_in_line(const cadre__model *model)
 {
     const cadre_pool *pool = model->pool;
+    if ((model->waiting & (model->waiting - 1)) == 0) return CADRE__CONTAINER(model->queues[__builtin_ctz(model->waiting)].next, cadre_request, link);
     cadre_request *best = NULL;
     int64_t best_rank = 0;
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) {
@@ -177,6 +181,7 @@ static cadre__job *take(cadre_request *request)
     cadre__model_unqueue(request);
     request->state = CADRE__RUNNING;
     request->model->running++;
+    if (request->job->kind->equip) request->job->kind->equip(&request->pool->heap, request->job, request->model);
     return request->job;
 }
 

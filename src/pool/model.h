@@ -13,6 +13,7 @@ typedef struct cadre__model {
     const cadre__kind *kind;
     cadre_pool *pool;
     cadre__list queues[CADRE_PRIORITY_COUNT];
+    uint32_t waiting;                                      /* bit i: queues[i] is not empty */
     uint64_t queued, running, abandoned, ending, capacity; /* ending: answered, on_done on the way */
     uint32_t loading, ready, leaving;                      /* workers before, in and after service */
     cadre__list free_workers;                              /* ready, with room */

@@ -77,6 +77,7 @@ void cadre__pool_free(cadre_pool *pool)
 {
     cadre_port *port = pool->port;
     const cadre_allocator *allocator = &port->allocator;
+    cadre__heap_close(&pool->heap);
     cadre__ledger_close(pool);
     cadre__table_free(&pool->workers, allocator);
     cadre__table_free(&pool->requests, allocator);
@@ -104,6 +105,7 @@ int cadre__pool_create_on(cadre_pool **out, uv_loop_t *loop, const cadre_pool_op
     }
     pool->executor = executor;
     pool->executor_data = executor_data;
+    cadre__heap_open(&pool->heap, &allocator);
     fill_port(pool, &options);
     fill_pool(pool, loop, &options);
     pool->loaders = cadre__alloc(&allocator, pool->loader_count * sizeof(cadre__task_thread *));

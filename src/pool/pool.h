@@ -4,6 +4,7 @@
 
 #include "core/deadline.h"
 #include "core/future.h"
+#include "core/heap.h"
 #include "core/port.h"
 #include "core/table.h"
 #include "pool/executor.h"
@@ -38,6 +39,7 @@ struct cadre_pool {
     const cadre__executor *executor;
     void *executor_data;
     uint64_t now; /* of this turn, ns */
+    cadre__heap heap;
 
     /* what is to be delivered: messages taken from the port and those deferred on the loop, in one line */
     cadre__node *first, **last;
@@ -101,6 +103,12 @@ void cadre__pool_touch(cadre_pool *pool);
 int cadre__pool_refuse(cadre_pool *pool, int error, const char *format, ...) CADRE_PRINTF(3, 4);
 /* Frees everything but the executor's side and the reaper. */
 void cadre__pool_free(cadre_pool *pool);
+
+/* The time, read once a turn. */
+static inline uint64_t cadre__pool_now(const cadre_pool *pool)
+{
+    return pool->in_turn ? pool->now : cadre__now(pool->port);
+}
 
 static inline const cadre_allocator *cadre__pool_allocator(const cadre_pool *pool)
 {

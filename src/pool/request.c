@@ -45,62 +45,43 @@ static void note_arrival(cadre__model *model, uint64_t now)
     model->last_arrival = now;
 }
 
-static cadre__job *make_job(cadre__model *model, const cadre__submission *submission)
-{
-    cadre__job *job = cadre__alloc(cadre__pool_allocator(model->pool), sizeof *job);
-    if (!job) return NULL;
-    job->kind = model->kind;
-    job->payload = submission->payload;
-    job->window = model->stream_window;
-    job->streams = submission->on_text != NULL;
-    job->accepts_steps = submission->on_step != NULL;
-    return job;
-}
-
 static cadre_request *make_request(cadre__model *model, const cadre__submission *submission)
 {
     cadre_pool *pool = model->pool;
     const cadre_allocator *allocator = cadre__pool_allocator(pool);
-    cadre_request *request = cadre__alloc(allocator, sizeof *request);
+    cadre_request *request = cadre__heap_take(&pool->heap, sizeof *request);
     if (!request) return NULL;
-    request->pool = pool;
-    request->model = model;
-    request->wake.deliver = deliver_wake;
-    request->deadline.fire = deadline_fired;
-    request->data = submission->data;
-    request->priority = (uint8_t)submission->options.priority;
-    if (submission->on_step)
-        request->on_part.step = submission->on_step;
-    else
-        request->on_part.text = submission->on_text;
-    if (submission->on_generation) request->on_done.generation = submission->on_generation;
-    if (submission->on_embeddings) request->on_done.embeddings = submission->on_embeddings;
-    if (submission->on_image) request->on_done.image = submission->on_image;
+    *request = (cadre_request){.pool = pool,
+                               .model = model,
+                               .wake.deliver = deliver_wake,
+                               .deadline.fire = deadline_fired,
+                               .queued_at = cadre__pool_now(pool),
+                               .data = submission->data,
+                               .on_part = submission->on_part,
+                               .on_done = submission->on_done,
+                               .priority = (uint8_t)submission->options.priority};
     cadre__list_init(&request->link);
     request->held_last = &request->held;
-    request->queued_at = cadre__now(pool->port);
     request->id = cadre__table_add(&pool->requests, allocator, request);
     uint64_t due = cadre__after(request->queued_at, cadre__ms(submission->options.timeout_ms));
     if (request->id && (due == UINT64_MAX || cadre__deadline_set(&pool->deadlines, allocator, &request->deadline, due))) return request;
     cadre__table_remove(&pool->requests, request->id);
-    cadre__free(allocator, request, sizeof *request);
+    cadre__heap_give(&pool->heap, request, sizeof *request);
     return NULL;
 }
 
 int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__submission *submission, cadre_request_id *out)
 {
-    const cadre_allocator *allocator = cadre__pool_allocator(pool);
-    cadre__job *job = make_job(model, submission);
+    cadre__job *job = submission->job;
     cadre_request *request = job ? make_request(model, submission) : NULL;
     if (!request) {
-        cadre__job orphan = {.kind = model->kind, .payload = submission->payload};
-        model->kind->dispose(allocator, &orphan);
-        cadre__free(allocator, job, sizeof *job);
+        if (job) cadre__job_free(&pool->heap, job);
         return cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
     }
     /* From here on nothing fails; only now are lent inputs the library's to release. */
     job->release = submission->options.release;
     job->release_data = submission->options.release_data;
+    job->window = model->stream_window;
     job->request = request;
     request->job = job;
     pool->open_requests++;
@@ -127,12 +108,24 @@ static void drop_held(cadre_request *request)
     request->held_last = &request->held;
 }
 
-void cadre__job_free(const cadre_allocator *allocator, cadre__job *job)
+cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed)
 {
-    job->kind->dispose(allocator, job);
+    size_t bytes;
+    if (!cadre__add(payload_bytes, sizeof(cadre__job), &bytes)) return NULL;
+    cadre__job *job = cadre__heap_take(heap, bytes);
+    if (!job) return NULL;
+    memset(job, 0, sizeof *job + zeroed);
+    job->kind = kind;
+    job->bytes = bytes;
+    return job;
+}
+
+void cadre__job_free(cadre__heap *heap, cadre__job *job)
+{
+    job->kind->dispose(heap, job);
     if (job->release) job->release(job->release_data);
-    cadre__free(allocator, job->detail, CADRE__DETAIL_SIZE);
-    cadre__free(allocator, job, sizeof *job);
+    if (job->detail) cadre__free(&heap->allocator, job->detail, CADRE__DETAIL_SIZE);
+    cadre__heap_give(heap, job, job->bytes);
 }
 
 static void wake(cadre_request *request)
@@ -147,7 +140,6 @@ static void finish(cadre_request *request)
 {
     cadre_pool *pool = request->pool;
     cadre__model *model = request->model;
-    const cadre_allocator *allocator = cadre__pool_allocator(pool);
     cadre__table_remove(&pool->requests, request->id);
     cadre__deadline_clear(&pool->deadlines, &request->deadline);
     pool->open_requests--;
@@ -155,9 +147,9 @@ static void finish(cadre_request *request)
     cadre__job *job = request->job;
     model->kind->finish(request, job, request->status);
     drop_held(request);
-    if (job) cadre__job_free(allocator, job);
-    cadre__strfree(allocator, request->detail);
-    cadre__free(allocator, request, sizeof *request);
+    if (job) cadre__job_free(&pool->heap, job);
+    cadre__strfree(cadre__pool_allocator(pool), request->detail);
+    cadre__heap_give(&pool->heap, request, sizeof *request);
     cadre__model_settle(model);
 }
 
@@ -254,7 +246,7 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
     cadre__worker_taken(job->worker, job);
     if (!request) {
         model->abandoned--;
-        cadre__job_free(cadre__pool_allocator(pool), job);
+        cadre__job_free(&pool->heap, job);
         cadre__model_settle(model);
         return;
     }

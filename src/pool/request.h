@@ -16,6 +16,17 @@
 
 typedef enum cadre__request_state { CADRE__QUEUED, CADRE__RUNNING, CADRE__HOLDING, CADRE__ENDING } cadre__request_state;
 
+typedef union cadre__on_part {
+    cadre_text_cb text;
+    cadre_step_cb step;
+} cadre__on_part;
+
+typedef union cadre__on_done {
+    cadre_generation_cb generation;
+    cadre_embeddings_cb embeddings;
+    cadre_image_cb image;
+} cadre__on_done;
+
 struct cadre_request {
     cadre_request_id id;
     cadre_pool *pool;
@@ -26,15 +37,8 @@ struct cadre_request {
     uint64_t queued_at;
     cadre__job *job;
     void *data;
-    union {
-        cadre_text_cb text;
-        cadre_step_cb step;
-    } on_part;
-    union {
-        cadre_generation_cb generation;
-        cadre_embeddings_cb embeddings;
-        cadre_image_cb image;
-    } on_done;
+    cadre__on_part on_part;
+    cadre__on_done on_done;
     cadre__node *held, **held_last; /* pieces that wait for resume */
     char *detail;
     int32_t status;
@@ -42,23 +46,19 @@ struct cadre_request {
     bool paused, waking;
 };
 
-/* What a capability hands in: a checked request whose payload is made. */
+/* What a capability hands in: a job whose payload is checked and made. */
 typedef struct cadre__submission {
-    const char *key;
+    cadre__job *job;               /* NULL: it could not be made for want of memory */
     cadre_request_options options; /* overlaid */
-    void *payload;
     void *data;
-    cadre_text_cb on_text;
-    cadre_step_cb on_step;
-    cadre_generation_cb on_generation;
-    cadre_embeddings_cb on_embeddings;
-    cadre_image_cb on_image;
+    cadre__on_part on_part;
+    cadre__on_done on_done;
 } cadre__submission;
 
 /* The first half of a request function: the options are sane, the key is served by this capability, the queue has room. Nothing is consumed. */
 int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options,
                          struct cadre__model **model);
-/* The second: queues it. Consumes the payload; on failure too. */
+/* The second: queues it. Consumes the job; on failure too. */
 int cadre__request_submit(cadre_pool *pool, struct cadre__model *model, const cadre__submission *submission, cadre_request_id *out);
 
 /* From the worker: a piece of text; a job that came back. */

@@ -120,10 +120,11 @@ static void push_front(cadre__runner *runner, cadre__job *job)
 
 static void free_chain(const cadre__runner *runner, cadre__node *node)
 {
+    cadre__heap heap = {.allocator = runner->port->allocator};
     while (node) {
         cadre__job *job = as_job(node);
         node = node->next;
-        cadre__job_free(&runner->port->allocator, job);
+        cadre__job_free(&heap, job);
     }
 }
 
