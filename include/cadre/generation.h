@@ -91,7 +91,7 @@ typedef struct cadre_slot_step {
 typedef struct cadre_generation_ops {
     size_t size;
     int (*attach)(void *self, cadre_op *op); /* before the first operation: thread-bound state and compute threads are made here; may be NULL */
-    void (*destroy)(void *self);             /* on the worker's thread, or on the reaper's when it never had one; may be NULL */
+    void (*destroy)(void *self);             /* on the worker's thread (after a failed attach too), or on the reaper's when it never had one; may be NULL */
     int (*generate)(void *self, cadre_op *op, const cadre_generation_input *input, cadre_generation_output *output);
     /* Takes a request into a free slot (0 … slots − 1). Only records it: the work is step's. CADRE_EAGAIN: no room while others run, queue it again. Any other
      * error fails the request. */

@@ -76,7 +76,7 @@ static void abandon(cadre_pool *pool)
     }
     cadre__loaders_stop(pool); /* those that are idle end by themselves */
     report->abandoned_threads += cadre__loaders_abandon(pool);
-    report->held_promises = (uint32_t)pool->promises;
+    report->held_promises = (uint32_t)(pool->promises - pool->own_promises);
     report->held_weights = (uint32_t)pool->weights;
 }
 

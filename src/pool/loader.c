@@ -90,6 +90,10 @@ int cadre_load_cancelled(const cadre_load_context *context)
 
 void cadre_load_progress(cadre_load_context *context, double fraction, uint64_t done_bytes, uint64_t total_bytes, const char *stage)
 {
+    if (context->promise) {
+        cadre_promise_progress(context->promise, fraction, done_bytes, total_bytes, stage);
+        return;
+    }
     if (!cadre__meter_set(&context->meter, fraction, done_bytes, total_bytes, stage)) return;
     cadre__load_ref(context);
     if (!cadre__port_send(context->port, &context->meter.message)) cadre__load_unref(context);
@@ -118,9 +122,10 @@ typedef struct load {
     void *data;
 } load;
 
-/* Loop, or the thread when the pool is gone. */
-static void load_free(load *l)
+/* The loop; or the thread when the pool is gone, which is NULL then. */
+static void load_free(cadre_pool *pool, load *l)
 {
+    if (pool) pool->own_promises--;
     cadre_port *port = cadre_port_retain(l->context->port);
     l->promise->on_cancel = NULL;
     cadre_weights_release(l->weights);
@@ -169,7 +174,7 @@ static void run_load(cadre__task *task)
 
 static void orphan_load(cadre__task *task)
 {
-    load_free(CADRE__CONTAINER(task, load, task));
+    load_free(NULL, CADRE__CONTAINER(task, load, task));
 }
 
 static void deliver_loaded(cadre_pool *pool, cadre__message *message)
@@ -181,7 +186,7 @@ static void deliver_loaded(cadre_pool *pool, cadre__message *message)
         loader->current = NULL;
         loader->given_up = 0;
     }
-    load_free(l);
+    load_free(pool, l);
 }
 
 static void start_load(load *l)
@@ -193,7 +198,7 @@ static void start_load(load *l)
         return;
     }
     make_value(l);
-    load_free(l);
+    load_free(pool, l);
 }
 
 static void source_ready(cadre_future *source, int status, const char *detail, void *data)
@@ -205,7 +210,7 @@ static void source_ready(cadre_future *source, int status, const char *detail, v
         return;
     }
     cadre_promise_fail(l->promise, status, detail);
-    load_free(l);
+    load_free(l->context->port->pool, l);
 }
 
 /* Nobody waits for the value any longer. */
@@ -216,7 +221,7 @@ static void load_given_up(void *data)
     atomic_store_explicit(&l->context->cancelled, true, memory_order_release);
     if (!cadre__list_empty(&l->task.link)) { /* no thread has it */
         cadre__list_remove(&l->task.link);
-        load_free(l);
+        load_free(pool, l);
         return;
     }
     for (uint32_t i = 0; i < pool->loader_count; i++) {
@@ -244,13 +249,15 @@ static cadre_future *make_load(cadre_load_context *context, cadre_value_type typ
     l->task.orphan = orphan_load;
     cadre__list_init(&l->task.link);
     l->context = cadre__load_ref(context);
+    if (type == CADRE_VALUE_WEIGHTS) context->promise = l->promise;
+    pool->own_promises++;
     l->blocking = blocking;
     l->type = type;
     l->call = call;
     l->function = function;
     l->data = data;
     if (source && cadre_future_on_complete(source, source_ready, l) != CADRE_OK) {
-        load_free(l);
+        load_free(pool, l);
         cadre_future_release(future);
         return NULL;
     }
@@ -357,7 +364,7 @@ static void fail_waiting_loads(cadre_pool *pool, int error)
         load *l = CADRE__CONTAINER(pool->loads_waiting.next, load, task.link);
         cadre__list_remove(&l->task.link);
         cadre_promise_fail(l->promise, error, "a loader thread could not be created");
-        load_free(l);
+        load_free(pool, l);
     }
 }
 

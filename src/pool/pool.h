@@ -60,7 +60,7 @@ struct cadre_pool {
     uint64_t aging_ns;
 
     /* work that keeps the loop alive, and what a close waits for */
-    uint64_t open_requests, jobs_out, transitions, pending_futures, reaping, promises, weights;
+    uint64_t open_requests, jobs_out, transitions, pending_futures, reaping, promises, own_promises, weights;
 
     /* loader threads */
     cadre__task_thread **loaders;

@@ -305,8 +305,9 @@ static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work)
         give_up(runner);
     } else if (slot_ops(runner)) {
         begin_slots(runner);
+        uint32_t active = runner->active;
         stepped = step_slots(runner);
-        if (runner->todo && runner->active < runner->slot_count) stepped = true;
+        if (runner->todo && runner->active < active) stepped = true; /* a slot came free without a step */
     } else {
         run_whole(runner);
     }

@@ -428,6 +428,10 @@ void cadre__worker_end(cadre__worker *worker, int status, const char *detail)
     }
     if (worker->context) atomic_store_explicit(&worker->context->cancelled, true, memory_order_release);
     if (worker->future) cadre_future_cancel(worker->future);
+    if (worker->oldest) { /* what it was given must come before the end */
+        cadre__list_remove(&worker->publish_link);
+        cadre__worker_publish(worker);
+    }
     if (!worker->runner) return; /* the start or the future's end is on the way */
     cadre__thread_stop(&worker->runner->thread);
     if (!worker->served) return; /* attaching: its message is on the way */
