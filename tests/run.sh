@@ -8,7 +8,7 @@
 #   --quick  dev only
 # Installs the packages that it needs (apt-get, with sudo unless root) and fetches llama.cpp and the weights into the cache (see
 # examples/weights.sh). A failing build does not keep the next ones from running; the last line says which failed. The tests find the models in
-# CADRE_SMOLLM2 and CADRE_MINILM.
+# CADRE_TEST_SMOLLM2 and CADRE_TEST_MINILM.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -51,9 +51,9 @@ run_preset() {
 
 install_packages $CADRE_BUILD_PACKAGES libcmocka-dev
 sh "$top/src/backends/llama/fetch.sh" >/dev/null
-CADRE_SMOLLM2=$(sh "$top/examples/weights.sh" smollm2)
-CADRE_MINILM=$(sh "$top/examples/weights.sh" minilm)
-export CADRE_SMOLLM2 CADRE_MINILM
+CADRE_TEST_SMOLLM2=$(sh "$top/examples/weights.sh" smollm2)
+CADRE_TEST_MINILM=$(sh "$top/examples/weights.sh" minilm)
+export CADRE_TEST_SMOLLM2 CADRE_TEST_MINILM
 
 cd "$top"
 start=$(date +%s)

@@ -95,9 +95,10 @@ typedef struct cadre__llama_tokens {
     int32_t capacity;
 } cadre__llama_tokens;
 
-/* Any thread. Fails with CADRE_ETOOLONG before reading a text that cannot have as few as `limit` tokens, unless `truncate`: then so much of the text is read that
- * at least `limit` tokens come out. CADRE_EINPUT: not UTF-8; CADRE_ENOMEM. */
-int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate, cadre__llama_tokens *out);
+/* Any thread. Fails with CADRE_ETOOLONG before reading a text that cannot have as few as `limit` tokens, unless `truncate`: then so much of the text is read
+ * that at least `limit` tokens come out. CADRE_EINPUT: not UTF-8; CADRE_ENOMEM. */
+int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate,
+                          cadre__llama_tokens *out);
 void cadre__llama_tokens_clear(cadre__llama_tokens *tokens);
 
 /* ---- prompt.c ---- */
@@ -105,7 +106,8 @@ void cadre__llama_tokens_clear(cadre__llama_tokens *tokens);
 /* 1: the template can be applied by the engine. */
 int cadre__llama_template_known(const char *chat_template);
 
-/* The prompt's text: with `chat_template` the chat in its form, else the text as it is. *owned is freed by the caller, and NULL where *out is the input's own. */
+/* The prompt's text: with `chat_template` the chat in its form, else the text as it is. *owned is freed by the caller, and NULL where *out is the input's own.
+ */
 int cadre__llama_prompt(cadre_op *op, const char *chat_template, const cadre_generation_input *input, const char **out, char **owned);
 
 /* ---- text.c ---- */
@@ -158,8 +160,8 @@ typedef struct cadre__llama_context {
 int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, const cadre__llama_weights *weights, struct llama_context_params params);
 void cadre__llama_context_clear(cadre__llama_context *context);
 void cadre__llama_context_add(cadre__llama_context *context, llama_token token, llama_pos position, llama_seq_id sequence, bool output);
-/* Decodes what was added. 0; CADRE_ECANCELED: all ops were cancelled, the decode was stopped; CADRE_EENGINE with each op's detail. After either the caller repairs
- * the engine's memory. */
+/* Decodes what was added. 0; CADRE_ECANCELED: all ops were cancelled, the decode was stopped; CADRE_EENGINE with each op's detail. After either the caller
+ * repairs the engine's memory. */
 int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads);
 
 /* ---- generate.c, embed.c ---- */

@@ -21,8 +21,7 @@ int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, con
     params.no_perf = true;
     cadre__llama_engine_forget();
     context->engine = llama_init_from_model(weights->model, params);
-    if (!context->engine)
-        return cadre_op_fail(op, CADRE_EENGINE, "llama.cpp made no context for %u tokens: %s", params.n_ctx, cadre__llama_engine_said());
+    if (!context->engine) return cadre_op_fail(op, CADRE_EENGINE, "llama.cpp made no context for %u tokens: %s", params.n_ctx, cadre__llama_engine_said());
     context->batch_tokens = (int32_t)params.n_batch;
     context->batch = llama_batch_init(context->batch_tokens, 0, 1);
     const struct llama_batch *batch = &context->batch;

@@ -107,7 +107,8 @@ static int read_text(embedder *self, cadre_op *op, const char *text, bool trunca
 
 static int refuse_task(cadre_op *const *ops, size_t count, const char *task)
 {
-    for (size_t i = 0; i < count; i++) cadre_op_fail(ops[i], CADRE_ENOTSUP, "the task \"%.64s\": llama.cpp's models know no tasks, put its words into the text", task);
+    for (size_t i = 0; i < count; i++)
+        cadre_op_fail(ops[i], CADRE_ENOTSUP, "the task \"%.64s\": llama.cpp's models know no tasks, put its words into the text", task);
     return CADRE_ENOTSUP;
 }
 

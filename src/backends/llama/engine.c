@@ -17,9 +17,15 @@ static bool started;
 
 static _Thread_local char said[256];
 
-void cadre__llama_engine_forget(void) { said[0] = '\0'; }
+void cadre__llama_engine_forget(void)
+{
+    said[0] = '\0';
+}
 
-const char *cadre__llama_engine_said(void) { return said; }
+const char *cadre__llama_engine_said(void)
+{
+    return said;
+}
 
 /* Keeps the first error, which is the nearest to the cause: those that follow it only say which of the engine's functions it went through. */
 static void on_log(enum ggml_log_level level, const char *text, void *data)
@@ -46,7 +52,10 @@ static int engine_folder(char *out, size_t size)
     return CADRE_OK;
 }
 
-static bool has_cpu(void) { return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) != NULL; }
+static bool has_cpu(void)
+{
+    return ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU) != NULL;
+}
 
 static int start(const char *path, char *detail, size_t detail_size)
 {

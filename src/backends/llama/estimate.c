@@ -1,7 +1,10 @@
 /* What a model will need, from its file's header. */
 #include "backend.h"
 
-static uint64_t padded(int32_t tokens) { return ((uint64_t)tokens + 255) / 256 * 256; }
+static uint64_t padded(int32_t tokens)
+{
+    return ((uint64_t)tokens + 255) / 256 * 256;
+}
 
 /* Keys and values of all layers in f16, for so many tokens. */
 static uint64_t cache_bytes(const cadre__llama_facts *facts, uint64_t tokens)

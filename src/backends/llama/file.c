@@ -134,7 +134,7 @@ static int add_parts(const struct gguf_context *gguf, const char *path, uint64_t
     if (llama_split_prefix(prefix, sizeof(prefix), path, 0, count) <= 0)
         return wrong(detail, detail_size, path, "is one of %d parts, and not named as the first (NAME-00001-of-%05d.gguf)", count, count);
     for (int i = 1; i < count; i++) {
-        uint64_t bytes;
+        uint64_t bytes = 0;
         if (llama_split_path(part, sizeof(part), prefix, i, count) <= 0) return wrong(detail, detail_size, path, "has too long a name");
         int rc = look(part, &bytes, detail, detail_size);
         if (rc < 0) return rc;
@@ -146,7 +146,7 @@ static int add_parts(const struct gguf_context *gguf, const char *path, uint64_t
 int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
 {
     struct gguf_init_params params = {.no_alloc = true, .ctx = NULL};
-    uint64_t bytes;
+    uint64_t bytes = 0;
     memset(out, 0, sizeof(*out));
     int rc = look(path, &bytes, detail, detail_size);
     if (rc < 0) return rc;

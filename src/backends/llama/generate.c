@@ -3,13 +3,13 @@
  * Threads: attach, begin, step and end run on the worker's thread; creation on the loader's thread or the loop, destruction on the worker's or the reaper's.
  * Nothing is shared with other threads but the weights, which are constant.
  *
- * A slot is a request's seat; a sequence is a stretch of the engine's memory and outlives the requests in it. `begin` gives a slot the free sequence that has the
- * longest beginning of its prompt already, the first among equals.
+ * A slot is a request's seat; a sequence is a stretch of the engine's memory and outlives the requests in it. `begin` gives a slot the free sequence that has
+ * the longest beginning of its prompt already, the first among equals.
  *
- * Each sequence has a cache of its own (kv_unified off): attention reads the sequence's own tokens and nothing of its neighbours or of what rests, and a request
- * always finds the room that context_length promises. Measured with SmolLM2-135M on one thread: eight sequences of 1,500 tokens give 74 tokens/s, 62 with one
- * unified cache; one of them beside seven resting ones 75 against 55. The engine runs sequences with consecutive numbers together and starts a new run at a gap, which
- * is why lower sequences are taken first, and why a batch is filled in their order.
+ * Each sequence has a cache of its own (kv_unified off): attention reads the sequence's own tokens and nothing of its neighbours or of what rests, and a
+ * request always finds the room that context_length promises. Measured with SmolLM2-135M on one thread: eight sequences of 1,500 tokens give 74 tokens/s, 62
+ * with one unified cache; one of them beside seven resting ones 75 against 55. The engine runs sequences with consecutive numbers together and starts a new run
+ * at a gap, which is why lower sequences are taken first, and why a batch is filled in their order.
  *
  * A sequence knows all its tokens and how many of them are in the engine's memory. Whatever happens, its next step decodes some that are not, and samples when
  * none is left: prefill, decoding, and repair after a decode that was stopped are one case. */
@@ -123,8 +123,8 @@ static int read_prompt(generator *self, cadre_op *op, const cadre_generation_inp
     if (rc < 0) return rc;
     if (self->prompt.count == 0) return cadre_op_fail(op, CADRE_EINPUT, "the prompt has no tokens");
     if (self->prompt.count >= self->context_length)
-        return cadre_op_fail(op, CADRE_ETOOLONG, "the prompt has %d tokens; the context has room for %d, of which the answer needs one at least", self->prompt.count,
-                             self->context_length);
+        return cadre_op_fail(op, CADRE_ETOOLONG, "the prompt has %d tokens; the context has room for %d, of which the answer needs one at least",
+                             self->prompt.count, self->context_length);
     return CADRE_OK;
 }
 
@@ -176,7 +176,10 @@ static void end(void *data, cadre_op *op, uint32_t index, cadre_generation_outpu
 
 /* ---- planning a step ---- */
 
-static int32_t pending(const sequence *seq) { return seq->count - seq->decoded; }
+static int32_t pending(const sequence *seq)
+{
+    return seq->count - seq->decoded;
+}
 
 /* Who is in the step, by sequence. Cancelled ones are not. */
 static void gather(generator *self, cadre_slot_step *steps, size_t count, part *parts)

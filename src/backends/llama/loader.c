@@ -6,6 +6,9 @@
 
 #include <stdlib.h>
 
+/* Its address tells our payloads from others'. */
+static const char weights_type;
+
 /* A loader's data. */
 typedef struct source {
     cadre__llama_options *options; /* taken over by the model */
@@ -34,14 +37,45 @@ static int source_create(const cadre_llama_options *options, cadre_weights_futur
     return CADRE_OK;
 }
 
+/* The weights that a model is made around: the shared ones, or its own, read here. */
+static int find_weights(cadre_load_context *context, cadre_weights *shared, const cadre__llama_options *options, cadre_capability capability,
+                        cadre__llama_weights **out)
+{
+    if (!shared) return cadre__llama_weights_load(context, options, (int)capability, out);
+    if (cadre_weights_type(shared) != &weights_type) return cadre_load_fail(context, CADRE_EINVAL, "these weights are not from cadre_llama_weights");
+    *out = cadre_weights_payload(shared);
+    return CADRE_OK;
+}
+
+/* For a host's own loader: its options become ours. */
+static int host_options(cadre_load_context *context, const cadre_weights *shared, const void *data, cadre__llama_options **out)
+{
+    int rc = cadre__llama_options_create(data, shared == NULL, out);
+    return rc == CADRE_EINVAL ? cadre_load_fail(context, rc, "cadre_llama_options: no path, a wrong size, or a value out of range") : rc;
+}
+
 /* ---- text-to-text ---- */
 
-static int make_text(cadre_load_context *context, cadre_weights *shared, void *data, cadre_generation_model *out)
+static int text_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_to_text_model *out)
+{
+    cadre__llama_weights *weights;
+    int rc = find_weights(context, shared, *options, CADRE_TEXT_TO_TEXT, &weights);
+    return rc < 0 ? rc : cadre__llama_generator_create(context, weights, !shared, options, out);
+}
+
+int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_to_text_model *out)
+{
+    cadre__llama_options *options = NULL;
+    int rc = host_options(context, shared, data, &options);
+    if (rc == CADRE_OK) rc = text_around(context, shared, &options, out);
+    cadre__llama_options_destroy(options);
+    return rc;
+}
+
+static int make_text(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_to_text_model *out)
 {
     source *from = data;
-    cadre__llama_weights *weights = shared ? cadre_weights_payload(shared) : NULL;
-    int rc = shared ? CADRE_OK : cadre__llama_weights_load(context, from->options, CADRE_TEXT_TO_TEXT, &weights);
-    return rc < 0 ? rc : cadre__llama_generator_create(context, weights, !shared, &from->options, out);
+    return text_around(context, shared, &from->options, out);
 }
 
 static cadre_text_to_text_future *load_text(cadre_load_context *context, void *data)
@@ -71,12 +105,26 @@ int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_l
 
 /* ---- text embedding ---- */
 
+static int embedding_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_embedding_model *out)
+{
+    cadre__llama_weights *weights;
+    int rc = find_weights(context, shared, *options, CADRE_TEXT_EMBEDDING, &weights);
+    return rc < 0 ? rc : cadre__llama_embedder_create(context, weights, !shared, options, out);
+}
+
+int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_embedding_model *out)
+{
+    cadre__llama_options *options = NULL;
+    int rc = host_options(context, shared, data, &options);
+    if (rc == CADRE_OK) rc = embedding_around(context, shared, &options, out);
+    cadre__llama_options_destroy(options);
+    return rc;
+}
+
 static int make_embedding(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_embedding_model *out)
 {
     source *from = data;
-    cadre__llama_weights *weights = shared ? cadre_weights_payload(shared) : NULL;
-    int rc = shared ? CADRE_OK : cadre__llama_weights_load(context, from->options, CADRE_TEXT_EMBEDDING, &weights);
-    return rc < 0 ? rc : cadre__llama_embedder_create(context, weights, !shared, &from->options, out);
+    return embedding_around(context, shared, &from->options, out);
 }
 
 static cadre_text_embedding_future *load_embedding(cadre_load_context *context, void *data)
@@ -110,11 +158,14 @@ static int load_weights(cadre_load_context *context, void *data, cadre_weights_v
 {
     cadre__llama_weights *weights;
     int rc = cadre__llama_weights_load(context, data, -1, &weights);
-    if (rc == CADRE_OK) *out = (cadre_weights_value){sizeof(*out), weights, cadre__llama_weights_destroy};
+    if (rc == CADRE_OK) *out = (cadre_weights_value){sizeof(*out), weights, cadre__llama_weights_destroy, &weights_type};
     return rc;
 }
 
-static void options_release(void *data) { cadre__llama_options_destroy(data); }
+static void options_release(void *data)
+{
+    cadre__llama_options_destroy(data);
+}
 
 int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out)
 {

@@ -10,7 +10,10 @@
 #define DEFAULT_BATCH_TOKENS 512
 #define MAX_THREADS 512
 
-static bool within(int32_t value, int32_t low, int32_t high) { return value == CADRE_DEFAULT || (value >= low && value <= high); }
+static bool within(int32_t value, int32_t low, int32_t high)
+{
+    return value == CADRE_DEFAULT || (value >= low && value <= high);
+}
 
 static bool in_range(const cadre_llama_options *o)
 {
@@ -29,7 +32,10 @@ static bool copy_string(const char *from, char **out)
     return *out != NULL;
 }
 
-static int32_t or_default(int32_t value, int32_t otherwise) { return value == CADRE_DEFAULT ? otherwise : value; }
+static int32_t or_default(int32_t value, int32_t otherwise)
+{
+    return value == CADRE_DEFAULT ? otherwise : value;
+}
 
 int cadre__llama_options_create(const cadre_llama_options *from, bool path_needed, cadre__llama_options **out)
 {

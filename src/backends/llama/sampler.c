@@ -1,8 +1,8 @@
 /* How the next token is chosen.
  *
- * Without a grammar and penalties, temperature 0 is a scan for the largest logit. Everything else is a chain of the engine's samplers over an array of all tokens.
- * A grammar is costly over a whole vocabulary, so a token is chosen without it first and only tried against it; when it is refused, the grammar is applied to all
- * tokens and the choice made again. That draws from the same distribution: p(t) + (1 − p(allowed)) · p(t) / p(allowed) = p(t) / p(allowed). */
+ * Without a grammar and penalties, temperature 0 is a scan for the largest logit. Everything else is a chain of the engine's samplers over an array of all
+ * tokens. A grammar is costly over a whole vocabulary, so a token is chosen without it first and only tried against it; when it is refused, the grammar is
+ * applied to all tokens and the choice made again. That draws from the same distribution: p(t) + (1 − p(allowed)) · p(t) / p(allowed) = p(t) / p(allowed). */
 #include "backend.h"
 
 #include <float.h>
@@ -52,9 +52,8 @@ static bool add_choice(struct llama_sampler *chain, const struct llama_model *mo
     if (top_k == CADRE_DEFAULT) top_k = (int32_t)model_value(model, LLAMA_MODEL_META_KEY_SAMPLING_TOP_K, 0.0f, 1e6f, 40.0f);
     float top_p = choose(sampling->top_p, model, LLAMA_MODEL_META_KEY_SAMPLING_TOP_P, 0.0f, 1.0f, 0.95f);
     float min_p = choose(sampling->min_p, model, LLAMA_MODEL_META_KEY_SAMPLING_MIN_P, 0.0f, 1.0f, 0.05f);
-    return add(chain, llama_sampler_init_top_k(top_k)) && add(chain, llama_sampler_init_top_p(top_p, 1)) &&
-           add(chain, llama_sampler_init_min_p(min_p, 1)) && add(chain, llama_sampler_init_temp(temperature)) &&
-           add(chain, llama_sampler_init_dist(choose_seed(sampling->seed)));
+    return add(chain, llama_sampler_init_top_k(top_k)) && add(chain, llama_sampler_init_top_p(top_p, 1)) && add(chain, llama_sampler_init_min_p(min_p, 1)) &&
+           add(chain, llama_sampler_init_temp(temperature)) && add(chain, llama_sampler_init_dist(choose_seed(sampling->seed)));
 }
 
 /* *out stays NULL when the likeliest token is all that is asked for. */

@@ -28,7 +28,8 @@ static bool reserve(cadre__llama_tokens *tokens, int32_t capacity)
     return true;
 }
 
-int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate, cadre__llama_tokens *out)
+int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate,
+                          cadre__llama_tokens *out)
 {
     size_t length = strlen(text);
     size_t most = (size_t)limit * (size_t)weights->longest_piece;
