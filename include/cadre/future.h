@@ -89,7 +89,8 @@ CADRE_EXTERN int cadre_promise_create(cadre_pool *pool, cadre_value_type type, c
  * on the reaper too. CADRE_ECLOSED (the pool is gone), CADRE_EINVAL (a NULL, or a value whose size or ops are wrong), CADRE_ENOMEM (a second resolve): nothing
  * is consumed, the value is still the caller's. */
 CADRE_EXTERN int cadre_promise_resolve(cadre_promise *promise, cadre_value_type type, const void *value);
-/* Loop thread. A future that is settled from the start; on failure NULL and the value is destroyed on the reaper. */
+/* Loop thread. A future that is settled from the start. NULL: out of memory, the value is destroyed on the reaper; or the value is wrong (its size, its ops),
+ * and still the caller's. */
 CADRE_EXTERN cadre_future *cadre_future_ready(cadre_pool *pool, cadre_value_type type, const void *value);
 CADRE_EXTERN cadre_future *cadre_future_failed(cadre_pool *pool, cadre_value_type type, int error, const char *detail);
 

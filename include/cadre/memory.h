@@ -14,7 +14,7 @@ CADRE_BEGIN
 
 typedef struct cadre_device {
     size_t size;
-    const char *name;      /* copied */
+    const char *name;      /* not empty; copied */
     uint64_t budget_bytes; /* what models may take of it */
 } cadre_device;
 #define CADRE_DEVICE_INIT                                                                                                                                      \

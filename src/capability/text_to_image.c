@@ -30,6 +30,7 @@ static int check(cadre_pool *pool, const cadre_generate_image_params *p)
         size_t wrong = cadre__utf8_invalid(texts[i].text, strlen(texts[i].text));
         if (wrong != SIZE_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "%s is not UTF-8 at byte %zu", texts[i].field, wrong);
     }
+    if (!*p->prompt) return cadre__pool_refuse(pool, CADRE_EINVAL, "prompt is empty");
     const struct {
         const char *field;
         int64_t value, least, most;

@@ -25,6 +25,12 @@ void cadre__strfree(const cadre_allocator *allocator, char *text)
     if (text) cadre__free(allocator, text, strlen(text) + 1);
 }
 
+void cadre__one_line(char *text)
+{
+    for (; *text; text++)
+        if ((unsigned char)*text < 0x20 || *text == 0x7f) *text = '?';
+}
+
 bool cadre__overlay(void *ours, size_t our_size, const void *theirs)
 {
     size_t size;

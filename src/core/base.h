@@ -19,6 +19,9 @@ void cadre__free(const cadre_allocator *allocator, void *pointer, size_t bytes);
 char *cadre__strdup(const cadre_allocator *allocator, const char *text);
 void cadre__strfree(const cadre_allocator *allocator, char *text);
 
+/* Replaces control characters by '?': a message may quote what a client sent. */
+void cadre__one_line(char *text);
+
 /* a × b or a + b into *out; false when it does not fit. */
 static inline bool cadre__mul(size_t a, size_t b, size_t *out)
 {

@@ -91,11 +91,31 @@ int cadre_promise_create(cadre_pool *pool, cadre_value_type type, cadre_promise 
     return CADRE_OK;
 }
 
+/* A value that nobody takes, without memory for a box: the pool keeps one for this. A second one before that is back is destroyed here and now. */
+static void discard_value(cadre_pool *pool, cadre_value_type type, const void *value)
+{
+    cadre__box *box = pool->spare;
+    pool->spare = NULL;
+    if (box) {
+        box->type = type;
+        cadre__box_fill(box, value);
+        cadre__box_discard(box);
+        return;
+    }
+    cadre__box last = {.port = pool->port, .type = type};
+    cadre__box_fill(&last, value);
+    cadre__box_clear(&last);
+}
+
 cadre_future *cadre_future_ready(cadre_pool *pool, cadre_value_type type, const void *value)
 {
     if (!pool || (unsigned)type > CADRE_VALUE_WEIGHTS || cadre__value_check(type, value)) return NULL;
+    if (!pool->spare) pool->spare = cadre__box_create(pool->port, type);
     cadre__box *box = cadre__box_create(pool->port, type);
-    if (!box) return NULL;
+    if (!box) {
+        discard_value(pool, type, value);
+        return NULL;
+    }
     cadre__box_fill(box, value);
     cadre_future *future = future_create(pool, type);
     if (!future) {
@@ -334,6 +354,7 @@ static int send_settle(cadre_promise *promise)
 {
     promise_ref(promise);
     if (cadre__port_send(promise->port, &promise->settle)) return CADRE_OK;
+    atomic_store_explicit(&promise->claimed, false, memory_order_release);
     promise_unref(promise);
     return CADRE_ECLOSED;
 }

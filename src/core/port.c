@@ -79,5 +79,6 @@ void cadre__log(const cadre_port *port, cadre_log_level level, const char *forma
     va_start(arguments, format);
     vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
+    cadre__one_line(line);
     port->log(level, line, port->log_data);
 }

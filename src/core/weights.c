@@ -26,6 +26,7 @@ cadre_weights *cadre__weights_adopt(cadre_pool *pool, cadre__box *box, cadre_res
 static void weights_free(cadre_weights *weights)
 {
     cadre_port *port = weights->port;
+    cadre_reservation_release(weights->charge);
     cadre__free(&port->allocator, weights, sizeof *weights);
     cadre_port_release(port);
 }
@@ -41,7 +42,6 @@ static void deliver_destroyed(cadre_pool *pool, cadre__message *message)
 {
     cadre_weights *weights = CADRE__CONTAINER(message, cadre__box, task.message)->task.context;
     cadre__box_free(weights->box);
-    cadre_reservation_release(weights->charge);
     weights_free(weights);
     pool->reaping--;
     pool->weights--;

@@ -24,7 +24,7 @@ int cadre__ledger_open(cadre_pool *pool, const cadre_pool_options *options)
     for (size_t i = 0; i < options->device_count; i++) {
         cadre__account *account = &pool->accounts[i + 1];
         account->budget = options->devices[i].budget_bytes;
-        account->name = cadre__strdup(allocator, options->devices[i].name ? options->devices[i].name : "");
+        account->name = cadre__strdup(allocator, options->devices[i].name);
         if (!account->name) return CADRE_ENOMEM;
     }
     return CADRE_OK;
@@ -37,12 +37,20 @@ void cadre__ledger_close(cadre_pool *pool)
     cadre__free(allocator, pool->accounts, pool->account_count * sizeof *pool->accounts);
 }
 
+/* Whether entry i is the first to name its device: a reservation counts once for each device. */
+static bool names_first(const cadre_memory_amount *amounts, size_t i)
+{
+    for (size_t k = 0; k < i; k++)
+        if (amounts[k].device == amounts[i].device) return false;
+    return true;
+}
+
 static void uncharge(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         cadre__account *account = &pool->accounts[amounts[i].device];
         account->charged -= amounts[i].bytes;
-        account->reservations--;
+        account->reservations -= names_first(amounts, i);
     }
 }
 
@@ -69,7 +77,7 @@ int cadre_memory_try_reserve(cadre_pool *pool, const cadre_memory_amount *amount
                                       (unsigned long long)amounts[i].bytes, (unsigned long long)room, (unsigned long long)account->budget);
         }
         account->charged += amounts[i].bytes;
-        account->reservations++;
+        account->reservations += names_first(amounts, i);
         reservation->amounts[i] = amounts[i];
     }
     reservation->port = cadre_port_retain(pool->port);

@@ -45,6 +45,8 @@ typedef struct cadre__executor {
     int (*thread_start)(cadre__thread *thread); /* 0 or CADRE_ETHREAD */
     void (*thread_join)(cadre__thread *thread); /* a thread that has sent `exited`: returns soon. The reaper; for the reaper itself the loop */
     void (*thread_detach)(cadre__thread *thread);
+    int (*prepare)(cadre_pool *pool);               /* takes what the loop's side needs; may be NULL */
+    void (*unprepare)(cadre_pool *pool);            /* gives it back, when open was not reached */
     int (*open)(cadre_pool *pool, uv_loop_t *loop); /* makes the loop's side: signal, timer, turn */
     void (*close)(cadre_pool *pool, void (*done)(cadre_pool *pool));
     void (*hold)(cadre_pool *pool, bool hold);   /* keep the loop alive */

@@ -222,10 +222,13 @@ static void prepare_cb(uv_prepare_t *prepare)
     cadre_pool *pool = side->pool;
     cadre__inbox *inbox = &pool->port->inbox;
     atomic_store_explicit(&pool->port->loop_cpu, current_cpu(), memory_order_relaxed);
-    bool more = cadre__pool_turn(pool);
+    uint64_t delivered = pool->delivered;
+    bool more = cadre__pool_turn(pool) || pool->delivered != delivered; /* host callbacks ran: let the loop see what they did */
+    if (pool->closing == CADRE__CLOSED) return;                         /* the handles are closing */
     if (!more && pool->jobs_out && peer_is_elsewhere(pool) && spin(inbox)) {
         cadre__pool_turn(pool);
-        more = true; /* host callbacks ran: let the loop see what they did */
+        if (pool->closing == CADRE__CLOSED) return;
+        more = true;
     }
     if (!more) {
         atomic_store_explicit(&inbox->asleep, 1, memory_order_seq_cst);
@@ -319,17 +322,25 @@ static int open_signal(cadre_port *port)
     return CADRE_OK;
 }
 
-static int open_side(cadre_pool *pool, uv_loop_t *loop)
+static int prepare_side(cadre_pool *pool)
 {
     int rc = open_signal(pool->port);
     if (rc != CADRE_OK) return rc;
-    uv_side *side = cadre__alloc(&pool->port->allocator, sizeof *side);
-    if (!side) return CADRE_ENOMEM;
-    rc = uv_poll_init(loop, &side->poll, pool->port->read_fd);
-    if (rc < 0) {
-        cadre__free(&pool->port->allocator, side, sizeof *side);
-        return rc;
-    }
+    pool->executor_data = cadre__alloc(&pool->port->allocator, sizeof(uv_side));
+    return pool->executor_data ? CADRE_OK : CADRE_ENOMEM;
+}
+
+static void unprepare_side(cadre_pool *pool)
+{
+    cadre__free(&pool->port->allocator, pool->executor_data, sizeof(uv_side));
+    pool->executor_data = NULL;
+}
+
+static int open_side(cadre_pool *pool, uv_loop_t *loop)
+{
+    uv_side *side = pool->executor_data;
+    int rc = uv_poll_init(loop, &side->poll, pool->port->read_fd);
+    if (rc < 0) return rc;
     /* These and the starts below cannot fail. */
     uv_prepare_init(loop, &side->prepare);
     uv_check_init(loop, &side->check);
@@ -346,7 +357,6 @@ static int open_side(cadre_pool *pool, uv_loop_t *loop)
     uv_unref((uv_handle_t *)&side->check);
     uv_unref((uv_handle_t *)&side->idle);
     uv_unref((uv_handle_t *)&side->timer);
-    pool->executor_data = side;
     return CADRE_OK;
 }
 
@@ -356,6 +366,8 @@ const cadre__executor cadre__executor_uv = {
     .thread_detach = thread_detach,
     .thread_wake = thread_wake,
     .thread_wait = thread_wait,
+    .prepare = prepare_side,
+    .unprepare = unprepare_side,
     .open = open_side,
     .close = close_side,
     .hold = hold,

@@ -114,6 +114,7 @@ typedef struct load {
     cadre__task task;            /* first */
     cadre_load_context *context; /* counted */
     cadre_promise *promise;      /* a handle */
+    cadre_future *source;        /* while it is pending; the waiter's reference */
     cadre_weights *weights;      /* of the source; counted, once it is there */
     bool blocking;
     cadre_value_type type;
@@ -204,6 +205,7 @@ static void start_load(load *l)
 static void source_ready(cadre_future *source, int status, const char *detail, void *data)
 {
     load *l = data;
+    l->source = NULL;
     if (status == CADRE_OK) {
         l->weights = cadre_weights_retain(source->weights);
         start_load(l);
@@ -219,7 +221,8 @@ static void load_given_up(void *data)
     load *l = data;
     cadre_pool *pool = l->context->port->pool;
     atomic_store_explicit(&l->context->cancelled, true, memory_order_release);
-    if (!cadre__list_empty(&l->task.link)) { /* no thread has it */
+    if (l->source || !cadre__list_empty(&l->task.link)) { /* no thread has it */
+        if (l->source) cadre__future_forget(l->source, source_ready, l);
         cadre__list_remove(&l->task.link);
         load_free(pool, l);
         return;
@@ -261,7 +264,8 @@ static cadre_future *make_load(cadre_load_context *context, cadre_value_type typ
         cadre_future_release(future);
         return NULL;
     }
-    if (blocking) cadre_promise_on_cancel(l->promise, load_given_up, l);
+    l->source = source;
+    cadre_promise_on_cancel(l->promise, load_given_up, l);
     if (!source) start_load(l);
     return future;
 }

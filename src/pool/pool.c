@@ -33,11 +33,12 @@ static int check_options(cadre_pool_options *options, const cadre_pool_options *
     if (options->abandon_after_ms == CADRE_DEFAULT) options->abandon_after_ms = 10000;
     if (options->aging_ms == CADRE_DEFAULT) options->aging_ms = 1000;
     if (options->log_level == CADRE_DEFAULT) options->log_level = CADRE_LOG_INFO;
-    if (options->cores < 1 || options->loads_at_once < 1 || options->loads_at_once > 1024 || options->abandon_after_ms < 0 || options->aging_ms < 0)
+    if (options->cores < 1 || options->loads_at_once < 1 || options->loads_at_once > 1024 || options->abandon_after_ms < 0 || options->aging_ms < 0 ||
+        options->log_level < CADRE_LOG_ERROR || options->log_level > CADRE_LOG_DEBUG)
         return CADRE_EINVAL;
     if (options->memory_bytes < CADRE_DEFAULT || (options->device_count && !options->devices) || options->device_count > 1024) return CADRE_EINVAL;
     for (size_t i = 0; i < options->device_count; i++)
-        if (options->devices[i].size != sizeof(cadre_device)) return CADRE_EINVAL;
+        if (options->devices[i].size != sizeof(cadre_device) || !options->devices[i].name || !*options->devices[i].name) return CADRE_EINVAL;
     const cadre_allocator *allocator = options->allocator;
     if (allocator && (allocator->size != sizeof *allocator || !allocator->alloc || !allocator->free)) return CADRE_EINVAL;
     if (options->clock && (options->clock->size != sizeof *options->clock || !options->clock->now_ns)) return CADRE_EINVAL;
@@ -77,6 +78,7 @@ void cadre__pool_free(cadre_pool *pool)
 {
     cadre_port *port = pool->port;
     const cadre_allocator *allocator = &port->allocator;
+    if (pool->spare) cadre__box_free(pool->spare);
     cadre__heap_close(&pool->heap);
     cadre__ledger_close(pool);
     cadre__table_free(&pool->workers, allocator);
@@ -109,22 +111,25 @@ int cadre__pool_create_on(cadre_pool **out, uv_loop_t *loop, const cadre_pool_op
     fill_port(pool, &options);
     fill_pool(pool, loop, &options);
     pool->loaders = cadre__alloc(&allocator, pool->loader_count * sizeof(cadre__task_thread *));
-    rc = pool->loaders ? cadre__ledger_open(pool, &options) : CADRE_ENOMEM;
+    pool->spare = cadre__box_create(pool->port, CADRE_VALUE_WEIGHTS);
+    rc = pool->loaders && pool->spare ? cadre__ledger_open(pool, &options) : CADRE_ENOMEM;
     pool->abandon.fire = cadre__loaders_give_up;
     pool->close_deadline.fire = cadre__close_due;
     if (rc == CADRE_OK && (!cadre__deadline_set(&pool->deadlines, &allocator, &pool->abandon, UINT64_MAX) ||
                            !cadre__deadline_set(&pool->deadlines, &allocator, &pool->close_deadline, UINT64_MAX)))
         rc = CADRE_ENOMEM;
+    if (rc == CADRE_OK && executor->prepare) rc = executor->prepare(pool);
     if (rc == CADRE_OK) rc = cadre__reaper_start(pool);
     if (rc == CADRE_OK) {
         rc = executor->open(pool, loop);
-        if (rc != CADRE_OK) {
+        if (rc != CADRE_OK) { /* nothing that can fail in practice is left for it */
             cadre__thread_stop(&pool->reaper->thread);
             executor->thread_join(&pool->reaper->thread);
             pool->reaper->thread.dispose(&pool->reaper->thread);
         }
     }
     if (rc != CADRE_OK) {
+        if (executor->unprepare) executor->unprepare(pool);
         cadre__pool_free(pool);
         return rc;
     }
@@ -165,6 +170,7 @@ int cadre__pool_refuse(cadre_pool *pool, int error, const char *format, ...)
     va_start(arguments, format);
     vsnprintf(pool->error_detail, sizeof pool->error_detail, format, arguments);
     va_end(arguments);
+    cadre__one_line(pool->error_detail);
     cadre__log(pool->port, CADRE_LOG_DEBUG, "refused with %s: %s", cadre_err_name(error), pool->error_detail);
     return error;
 }

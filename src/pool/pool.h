@@ -59,6 +59,8 @@ struct cadre_pool {
     cadre__list futures;    /* pending */
     uint64_t aging_ns;
 
+    cadre__box *spare; /* for a value that must be destroyed when there is no memory for a box of its own */
+
     /* work that keeps the loop alive, and what a close waits for */
     uint64_t open_requests, jobs_out, transitions, pending_futures, reaping, promises, own_promises, weights;
 

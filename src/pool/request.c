@@ -146,6 +146,9 @@ static void finish(cadre_request *request)
     if (request->state == CADRE__ENDING) model->ending--;
     cadre__job *job = request->job;
     model->kind->finish(request, job, request->status);
+#ifdef CADRE__FAULT_DOUBLE_DONE
+    if (request->state == CADRE__ENDING) model->kind->finish(request, job, request->status);
+#endif
     drop_held(request);
     if (job) cadre__job_free(&pool->heap, job);
     cadre__strfree(cadre__pool_allocator(pool), request->detail);
@@ -186,6 +189,9 @@ static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline)
     static const char *const where[] = {"the deadline passed while the request waited", "the deadline passed while the worker was at it",
                                         "the deadline passed while the consumer had paused"};
     const char *detail = request->state == CADRE__QUEUED && !request->model->ready ? "the deadline passed while the model was loading" : where[request->state];
+#ifdef CADRE__FAULT_DEPTH
+    if (request->state == CADRE__QUEUED) request->model->queued++;
+#endif
     cadre__request_end(request, CADRE_ETIMEDOUT, detail);
 }
 

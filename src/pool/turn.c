@@ -15,7 +15,9 @@ void cadre__pool_touch(cadre_pool *pool)
         pool->held = true;
         pool->executor->hold(pool, true);
     }
+#ifndef CADRE__FAULT_LOST_WAKE
     if (pool->parked) pool->executor->soon(pool);
+#endif
 }
 
 void cadre__pool_defer(cadre_pool *pool, cadre__message *message)
@@ -64,6 +66,7 @@ static bool fire_deadlines(cadre_pool *pool)
     for (int i = 0; i < DEADLINES_A_TURN; i++) {
         cadre__deadline *deadline = cadre__deadlines_pop(&pool->deadlines, pool->now);
         if (!deadline) return false;
+        pool->delivered++;
         deadline->fire(pool, deadline);
     }
     return true;
@@ -88,7 +91,8 @@ bool cadre__pool_turn(cadre_pool *pool)
     if (pool->in_turn || pool->closing == CADRE__CLOSED) return false;
     take_messages(pool);
     uint64_t next = cadre__deadlines_next(&pool->deadlines);
-    bool quiet = !pool->first && cadre__list_empty(&pool->dirty) && cadre__list_empty(&pool->publishing) && !pool->closing;
+    bool quiet = !pool->first && cadre__list_empty(&pool->dirty) && cadre__list_empty(&pool->publishing) && cadre__list_empty(&pool->loads_waiting) &&
+                 !pool->closing;
     if (quiet && next == UINT64_MAX && pool->armed == UINT64_MAX && (pool->held == has_work(pool))) return false;
     pool->turns++;
     pool->in_turn = true;
