@@ -13,9 +13,16 @@ cadre_port *cadre__port_create(const cadre_allocator *allocator)
     atomic_init(&port->refs, 1);
     atomic_init(&port->open, true);
     port->allocator = *allocator;
+    port->loop_thread = uv_thread_self();
     port->read_fd = port->write_fd = -1;
     atomic_init(&port->loop_cpu, -1);
     return port;
+}
+
+cadre_pool *cadre__port_pool_here(const cadre_port *port)
+{
+    uv_thread_t self = uv_thread_self();
+    return uv_thread_equal(&self, &port->loop_thread) && port->pool && port->pool->reaper ? port->pool : NULL;
 }
 
 cadre_port *cadre_port_retain(cadre_port *port)

@@ -10,6 +10,8 @@
 #include "core/base.h"
 #include "core/inbox.h"
 
+#include <uv.h>
+
 typedef struct cadre__message {
     cadre__node node; /* first */
     void (*deliver)(cadre_pool *pool, struct cadre__message *message);
@@ -25,6 +27,8 @@ struct cadre_port {
     cadre_pool *pool; /* loop only; NULL once it is gone */
     atomic_bool open; /* cleared before the inbox is closed: whoever is refused there sees it */
     cadre__inbox inbox;
+    cadre__inbox reaped; /* what comes back from the reaper, which works on for a moment after the inbox was closed */
+    uv_thread_t loop_thread;
     void (*signal)(cadre_port *port); /* any thread: the loop sleeps and must wake */
     int read_fd, write_fd;            /* of the signal; −1 when it has none */
     uint32_t cores;
@@ -35,16 +39,23 @@ struct cadre_port {
 cadre_port *cadre__port_create(const cadre_allocator *allocator);
 
 /* Any thread. False: the pool is gone and the message still the caller's. */
+static inline bool cadre__port_send_to(cadre_port *port, cadre__inbox *inbox, cadre__node *newest, cadre__node *oldest)
+{
+    if (!cadre__inbox_push_chain(inbox, newest, oldest)) return false;
+    if (cadre__inbox_must_wake(&port->inbox)) port->signal(port); /* both inboxes have one sleeper */
+    return true;
+}
 static inline bool cadre__port_send_chain(cadre_port *port, cadre__node *newest, cadre__node *oldest)
 {
-    if (!cadre__inbox_push_chain(&port->inbox, newest, oldest)) return false;
-    if (cadre__inbox_must_wake(&port->inbox)) port->signal(port);
-    return true;
+    return cadre__port_send_to(port, &port->inbox, newest, oldest);
 }
 static inline bool cadre__port_send(cadre_port *port, cadre__message *message)
 {
-    return cadre__port_send_chain(port, &message->node, &message->node);
+    return cadre__port_send_to(port, &port->inbox, &message->node, &message->node);
 }
+
+/* The pool, when this is its loop's thread and it can still destroy things elsewhere; else NULL. */
+cadre_pool *cadre__port_pool_here(const cadre_port *port);
 
 static inline uint64_t cadre__now(const cadre_port *port)
 {

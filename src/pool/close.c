@@ -2,9 +2,9 @@
  *
  *   DRAINING    accepted requests and the loads they wait for go on; loads for nobody are cancelled
  *   CANCELLING  every request, load and future is ended, every worker told to stop
- *   STOPPING    until workers, loads, promises and weights are gone, or abandon_after_ms have passed; then the loaders, then the reaper are told to end
- *   REAPING     until the reaper's last message; the loop's handles are closed
- *   CLOSED      the port refuses; what it still held is delivered; the callback; the pool is freed */
+ *   STOPPING    until workers, loads, promises and weights are gone, or abandon_after_ms have passed; then the loaders are told to end
+ *   REAPING     the port refuses; what it took is delivered and destroyed; then the reaper is told to end, and the loop's handles are closed
+ *   CLOSED      the callback; the pool is freed */
 #include "pool/close.h"
 
 #include "pool/model.h"
@@ -82,10 +82,8 @@ static void abandon(cadre_pool *pool)
 
 static void closed(cadre_pool *pool)
 {
-    /* Nothing comes any more; what came is delivered, so that posted functions run and blocks are freed. */
     pool->in_turn = true; /* the loop's side is gone: nothing may ask it for a turn */
-    atomic_store_explicit(&pool->port->open, false, memory_order_release);
-    *pool->last = cadre__inbox_close(&pool->port->inbox);
+    cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->reaped));
     while (pool->first) {
         cadre__node *node = pool->first;
         pool->first = node->next;
@@ -119,12 +117,15 @@ void cadre__close_step(cadre_pool *pool)
         if (!quiet && !pool->close_expired) return;
         if (!quiet) abandon(pool);
         if (!cadre__loaders_stop(pool)) return;
+        /* From here on the port refuses. What it took is still delivered, and destroyed on the reaper. */
+        atomic_store_explicit(&pool->port->open, false, memory_order_release);
+        cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->inbox));
         pool->closing = CADRE__REAPING;
         pool->close_expired = false;
         cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->close_deadline, cadre__after(pool->now, pool->close_abandon_ns));
-        cadre__thread_stop(&pool->reaper->thread);
     }
     if (pool->closing == CADRE__REAPING) {
+        if (pool->reaper && !pool->first && !pool->reaping) cadre__thread_stop(&pool->reaper->thread);
         if (pool->reaper && !pool->close_expired) return;
         if (pool->reaper) { /* a destructor does not return */
             pool->report.abandoned_threads++;

@@ -26,9 +26,10 @@ typedef struct cadre__thread {
     cadre__turn (*turn)(struct cadre__thread *thread, cadre__node *work); /* the thread; work: what came, oldest first, may be NULL */
     void (*dispose)(struct cadre__thread *thread);                        /* frees the block: the loop after the join, or an abandoned thread itself */
     cadre__inbox inbox;
-    atomic_bool nudge; /* look again, although the inbox is empty */
-    atomic_int cpu;    /* where it last ran; a hint */
-    atomic_bool brisk; /* its operations take microseconds: spinning before sleeping pays; a hint */
+    cadre__inbox *home; /* where its messages to the loop go: the port's inbox; of the reaper, port->reaped */
+    atomic_bool nudge;  /* look again, although the inbox is empty */
+    atomic_int cpu;     /* where it last ran; a hint */
+    atomic_bool brisk;  /* its operations take microseconds: spinning before sleeping pays; a hint */
     int niceness;
     bool abandoned;        /* loop */
     bool stopping;         /* loop: told to end */

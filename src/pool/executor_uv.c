@@ -146,7 +146,7 @@ static void thread_main(void *argument)
             idle_thread(thread);
     }
     cadre_port *port = cadre_port_retain(thread->port);
-    if (!cadre__port_send(port, &thread->exited)) thread->dispose(thread);
+    if (!cadre__port_send_to(port, thread->home, &thread->exited.node, &thread->exited.node)) thread->dispose(thread);
     cadre_port_release(port);
 }
 
@@ -232,7 +232,7 @@ static void prepare_cb(uv_prepare_t *prepare)
     }
     if (!more) {
         atomic_store_explicit(&inbox->asleep, 1, memory_order_seq_cst);
-        if (cadre__inbox_empty(inbox)) {
+        if (cadre__inbox_empty(inbox) && cadre__inbox_empty(&pool->port->reaped)) {
             pool->parked = true;
             return;
         }

@@ -379,7 +379,7 @@ void cadre__loaders_feed(cadre_pool *pool)
     for (uint32_t i = 0; i < pool->loader_count && !cadre__list_empty(&pool->loads_waiting); i++) {
         cadre__task_thread *loader = pool->loaders[i];
         if (!loader) {
-            loader = cadre__task_thread_create(pool, "cadre-loader", LOADER_NICENESS, loader_exited);
+            loader = cadre__task_thread_create(pool, "cadre-loader", LOADER_NICENESS, &pool->port->inbox, loader_exited);
             if (!loader) continue;
             cadre__list_init(&loader->joining.link);
             pool->loaders[i] = loader;

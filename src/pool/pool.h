@@ -95,6 +95,8 @@ struct cadre_pool {
 
 /* Appends to what is delivered in this turn or the next. */
 void cadre__pool_defer(cadre_pool *pool, cadre__message *message);
+/* Appends a chain, oldest first; NULL is allowed. */
+void cadre__pool_line_up(cadre_pool *pool, cadre__node *node);
 /* One turn: deliver (capped), fire deadlines (capped), dispatch, publish, go on closing. True: another turn is wanted at once. */
 bool cadre__pool_turn(cadre_pool *pool);
 /* Sets or moves a deadline to `delta` ns from now. */

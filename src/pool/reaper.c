@@ -9,7 +9,7 @@
 static void run_task(cadre__task_thread *self, cadre__task *task)
 {
     task->run(task);
-    if (!cadre__port_send(self->thread.port, &task->message)) task->orphan(task);
+    if (!cadre__port_send_to(self->thread.port, self->thread.home, &task->message.node, &task->message.node)) task->orphan(task);
 }
 
 static cadre__turn task_turn(cadre__thread *thread, cadre__node *work)
@@ -34,12 +34,14 @@ static void dispose(cadre__thread *thread)
     cadre_port_release(port);
 }
 
-cadre__task_thread *cadre__task_thread_create(cadre_pool *pool, const char *name, int niceness, void (*exited)(cadre_pool *pool, cadre__message *message))
+cadre__task_thread *cadre__task_thread_create(cadre_pool *pool, const char *name, int niceness, cadre__inbox *home,
+                                              void (*exited)(cadre_pool *pool, cadre__message *message))
 {
     cadre__task_thread *self = cadre__alloc(cadre__pool_allocator(pool), sizeof *self);
     if (!self) return NULL;
     self->thread.port = cadre_port_retain(pool->port);
     self->thread.executor = pool->executor;
+    self->thread.home = home;
     self->thread.name = name;
     self->thread.turn = task_turn;
     self->thread.dispose = dispose;
@@ -60,7 +62,7 @@ static void reaper_exited(cadre_pool *pool, cadre__message *message)
 
 int cadre__reaper_start(cadre_pool *pool)
 {
-    pool->reaper = cadre__task_thread_create(pool, "cadre-reaper", 0, reaper_exited);
+    pool->reaper = cadre__task_thread_create(pool, "cadre-reaper", 0, &pool->port->reaped, reaper_exited);
     return pool->reaper ? CADRE_OK : CADRE_ETHREAD;
 }
 

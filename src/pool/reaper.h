@@ -10,7 +10,7 @@ void cadre__reap(cadre_pool *pool, cadre__task *task);
 
 /* The turn of a thread that runs tasks one after the other: the reaper's and the loaders'. */
 struct cadre__thread;
-struct cadre__task_thread *cadre__task_thread_create(cadre_pool *pool, const char *name, int niceness,
+struct cadre__task_thread *cadre__task_thread_create(cadre_pool *pool, const char *name, int niceness, cadre__inbox *home,
                                                      void (*exited)(cadre_pool *pool, cadre__message *message));
 
 #endif

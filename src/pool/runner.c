@@ -54,7 +54,8 @@ int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const ca
     runner->attached.deliver = attached;
     runner->attach_op.runner = runner;
     runner->todo_last = &runner->todo;
-    runner->thread = (cadre__thread){.port = pool->port, .executor = pool->executor, .name = "cadre-worker", .turn = runner_turn, .dispose = dispose};
+    runner->thread = (cadre__thread){
+        .port = pool->port, .home = &pool->port->inbox, .executor = pool->executor, .name = "cadre-worker", .turn = runner_turn, .dispose = dispose};
     runner->thread.exited.deliver = exited;
     int rc = CADRE_OK;
     if (slot_ops(runner)) {

@@ -6,6 +6,7 @@
 
 #define TURN_NS UINT64_C(100000) /* of deliveries in one turn */
 #define CLOCK_EVERY 16           /* deliveries between two looks at the clock */
+#define DELIVERIES_A_TURN 1024
 #define DEADLINES_A_TURN 256
 
 void cadre__pool_touch(cadre_pool *pool)
@@ -35,9 +36,8 @@ bool cadre__pool_deadline(cadre_pool *pool, cadre__deadline *deadline, uint64_t 
     return true;
 }
 
-static void take_messages(cadre_pool *pool)
+void cadre__pool_line_up(cadre_pool *pool, cadre__node *node)
 {
-    cadre__node *node = cadre__inbox_take(&pool->port->inbox);
     if (!node) return;
     *pool->last = node;
     while (node->next) node = node->next;
@@ -47,7 +47,7 @@ static void take_messages(cadre_pool *pool)
 static void deliver(cadre_pool *pool)
 {
     uint64_t end = pool->now + TURN_NS;
-    for (uint32_t count = 1; pool->first; count++) {
+    for (uint32_t count = 1; pool->first && count <= DELIVERIES_A_TURN; count++) {
         cadre__node *node = pool->first;
         pool->first = node->next;
         if (!pool->first) pool->last = &pool->first;
@@ -89,7 +89,8 @@ static bool has_work(const cadre_pool *pool)
 bool cadre__pool_turn(cadre_pool *pool)
 {
     if (pool->in_turn || pool->closing == CADRE__CLOSED) return false;
-    take_messages(pool);
+    cadre__pool_line_up(pool, cadre__inbox_take(&pool->port->inbox));
+    cadre__pool_line_up(pool, cadre__inbox_take(&pool->port->reaped));
     uint64_t next = cadre__deadlines_next(&pool->deadlines);
     bool quiet = !pool->first && cadre__list_empty(&pool->dirty) && cadre__list_empty(&pool->publishing) && cadre__list_empty(&pool->loads_waiting) &&
                  !pool->closing;
