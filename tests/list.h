@@ -1,5 +1,5 @@
-/* The only registration of tests: one line each. CMakeLists.txt makes an executable and a CTest entry of every TESTS_name here, from test_name.c. A test body is static, so one that is not
- * in its list does not compile (-Werror=unused-function), nor does a name here that has no body. */
+/* The only registration of tests: one line each. CMakeLists.txt makes an executable and a CTest entry of every TESTS_name here, from test_name.c. A test body
+ * is static, so one that is not in its list does not compile (-Werror=unused-function), nor does a name here that has no body. */
 #ifndef CADRE_TESTS_LIST_H
 #define CADRE_TESTS_LIST_H
 
@@ -31,6 +31,7 @@
     X(a_promise_held_past_close_answers_eclosed_and_consumes_nothing)                                                                                          \
     X(a_promise_of_a_closing_pool_cannot_be_made)                                                                                                              \
     X(each_type_of_value_is_destroyed_when_nobody_takes_it)                                                                                                    \
+    X(a_waiter_may_end_those_who_wait_behind_it)                                                                                                               \
     X(a_race_of_two_resolvers_and_a_cancel_settles_each_future_once)
 
 #define TESTS_spawn(X)                                                                                                                                         \
@@ -65,6 +66,7 @@
     X(a_batch_of_texts_is_cut_and_put_together_in_order)                                                                                                       \
     X(a_batch_of_pictures_is_cut_and_put_together_in_order)                                                                                                    \
     X(small_requests_of_one_task_share_a_batch)                                                                                                                \
+    X(a_batch_waits_at_most_its_window)                                                                                                                        \
     X(a_text_that_fails_fails_its_own_request_only)                                                                                                            \
     X(a_text_that_is_too_long_is_an_error_unless_it_may_be_cut)                                                                                                \
     X(an_operation_that_fails_tells_why_and_the_worker_goes_on)                                                                                                \
@@ -116,16 +118,21 @@
 
 #define TESTS_close(X)                                                                                                                                         \
     X(an_idle_pool_does_not_hold_the_loop)                                                                                                                     \
+    X(a_host_that_runs_its_loop_once_at_a_time_is_not_held_after_a_callback)                                                                                   \
     X(a_close_with_nothing_to_do_calls_back_once_and_never_inside)                                                                                             \
     X(a_close_needs_no_callback_and_no_options)                                                                                                                \
     X(what_was_accepted_is_drained_and_nothing_new_is_taken)                                                                                                   \
     X(a_drain_of_zero_cancels_at_once)                                                                                                                         \
     X(a_thread_that_does_not_return_is_abandoned_and_counted)                                                                                                  \
     X(weights_that_the_host_still_holds_are_counted_and_destroyed_by_the_last_release)                                                                         \
+    X(charged_weights_held_past_close_leave_nothing)                                                                                                           \
+    X(a_reservation_released_after_close_leaves_nothing)                                                                                                       \
     X(weights_released_while_close_waits_are_not_counted)                                                                                                      \
     X(posts_run_once_in_order_and_before_the_close_callback)                                                                                                   \
     X(after_close_the_port_answers_eclosed)                                                                                                                    \
     X(every_accepted_post_runs_even_in_a_race_with_close)                                                                                                      \
+    X(a_burst_is_served_in_parts)                                                                                                                              \
+    X(a_race_of_late_resolves_with_the_end_of_close_loses_no_value)                                                                                            \
     X(two_pools_on_two_loops_do_not_meet)                                                                                                                      \
     X(two_pools_share_a_loop)                                                                                                                                  \
     X(a_thousand_pools_leave_nothing)
@@ -138,5 +145,37 @@
     X(weights_give_their_reservation_back_when_the_payload_is_gone)                                                                                            \
     X(a_load_of_weights_consumes_its_reservation)                                                                                                              \
     X(a_reservation_left_over_is_given_back_by_the_host_after_close_began)
+
+#define TESTS_input(X)                                                                                                                                         \
+    X(text_requests)                                                                                                                                           \
+    X(vision_requests)                                                                                                                                         \
+    X(embedding_requests)                                                                                                                                      \
+    X(image_embedding_requests)                                                                                                                                \
+    X(text_to_image_requests)                                                                                                                                  \
+    X(spawns_consume_what_they_refuse)                                                                                                                         \
+    X(values_of_the_wrong_type_or_size_are_not_consumed)                                                                                                       \
+    X(nulls_and_stale_handles)                                                                                                                                 \
+    X(pool_options_out_of_range)                                                                                                                               \
+    X(structs_of_an_older_header_are_accepted)                                                                                                                 \
+    X(an_error_detail_is_empty_before_the_first_error)
+
+#define TESTS_nomem(X)                                                                                                                                         \
+    X(without_memory_futures_and_posts_fail_cleanly)                                                                                                           \
+    X(without_memory_text_by_slots_fails_cleanly)                                                                                                              \
+    X(without_memory_text_one_at_a_time_fails_cleanly)                                                                                                         \
+    X(without_memory_vision_fails_cleanly)                                                                                                                     \
+    X(without_memory_text_embedding_fails_cleanly)                                                                                                             \
+    X(without_memory_image_embedding_fails_cleanly)                                                                                                            \
+    X(without_memory_text_to_image_fails_cleanly)                                                                                                              \
+    X(without_memory_waiting_for_a_load_fails_cleanly)                                                                                                         \
+    X(without_memory_a_cancelled_load_fails_cleanly)
+
+#define TESTS_blocking(X)                                                                                                                                      \
+    X(no_source_outside_the_executors_names_a_blocking_call)                                                                                                   \
+    X(the_scan_sees_planted_calls)                                                                                                                             \
+    X(the_interposer_sees_each_blocking_call_on_the_loop_and_none_elsewhere)                                                                                   \
+    X(the_loop_gives_the_processor_up_in_the_poll_only)                                                                                                        \
+    X(the_count_of_switches_sees_a_planted_wait)                                                                                                               \
+    X(the_allocator_sees_a_leak_and_a_wrong_size)
 
 #endif

@@ -1,7 +1,7 @@
 /* The instances: what runs on the workers' threads. The loaders and the answers are in scripted_load.c and scripted_answer.c.
  *
- * An instance is touched by one thread at a time, which it checks; counters and statuses of the script are atomics, the trace has a lock of its own, and everything else in a script is set
- * before spawn. */
+ * An instance is touched by one thread at a time, which it checks; counters and statuses of the script are atomics, the trace has a lock of its own, and
+ * everything else in a script is set before spawn. */
 #include "scripted.h"
 
 #include "scripted_model.h"
@@ -18,7 +18,10 @@ const char *kind_name(script_kind kind)
     return names[kind];
 }
 
-bool capability_streams(cadre_capability capability) { return capability == CADRE_TEXT_TO_TEXT || capability == CADRE_VISION; }
+bool capability_streams(cadre_capability capability)
+{
+    return capability == CADRE_TEXT_TO_TEXT || capability == CADRE_VISION;
+}
 
 script_op script_work(const script *s)
 {
@@ -179,15 +182,18 @@ static int emit_piece(script *s, cadre_op *op, const char *prompt, int index)
     if (index > 0) snprintf(text, sizeof text, " %d", index);
     const char *piece = index > 0 ? text : prompt;
     int rc = cadre_op_emit(op, piece, strlen(piece));
-    if (rc == 0) atomic_fetch_add(&s->emitted, 1);
-    else atomic_fetch_add(&s->emit_failed, 1);
+    if (rc == 0)
+        atomic_fetch_add(&s->emitted, 1);
+    else
+        atomic_fetch_add(&s->emit_failed, 1);
     return rc;
 }
 
 static void fill_output(cadre_generation_output *output, const char *prompt, int emitted, int limit, const script *s)
 {
     if (output->size != sizeof *output) fixture_fault(s->fx, "output.size is %zu", output->size);
-    if (output->finish != CADRE_FINISH_STOP || output->prompt_tokens || output->cached_tokens || output->generated_tokens) fixture_fault(s->fx, "the output is not zeroed");
+    if (output->finish != CADRE_FINISH_STOP || output->prompt_tokens || output->cached_tokens || output->generated_tokens)
+        fixture_fault(s->fx, "the output is not zeroed");
     output->finish = limit < s->pieces ? CADRE_FINISH_LENGTH : CADRE_FINISH_STOP;
     output->prompt_tokens = (uint32_t)strlen(prompt);
     output->cached_tokens = 1;
@@ -255,7 +261,8 @@ static int model_step(void *self, cadre_slot_step *steps, size_t count)
     char tag[32] = "";
     if (count == 0 || count > s->slots) fixture_fault(s->fx, "a step of %zu slots", count);
     for (size_t i = 0; i < count; i++) {
-        if (steps[i].slot >= s->slots || m->slots[steps[i].slot].op != steps[i].op || !steps[i].op) fixture_fault(s->fx, "a step of slot %u, which it has not begun", steps[i].slot);
+        if (steps[i].slot >= s->slots || m->slots[steps[i].slot].op != steps[i].op || !steps[i].op)
+            fixture_fault(s->fx, "a step of slot %u, which it has not begun", steps[i].slot);
         if (steps[i].status != 0) fixture_fault(s->fx, "a step's status is %d on entry", steps[i].status);
         for (size_t j = 0; j < i; j++)
             if (steps[j].slot == steps[i].slot) fixture_fault(s->fx, "slot %u is twice in a step", steps[i].slot);
@@ -295,7 +302,8 @@ static void model_end(void *self, cadre_op *op, uint32_t slot, cadre_generation_
 
 /* ---- vectors ---- */
 
-static int model_embed_texts(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens, int *status)
+static int model_embed_texts(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out,
+                             uint32_t *tokens, int *status)
 {
     instance *m = enter(self, "embed");
     script *s = m->s;
@@ -404,9 +412,7 @@ void script_fill(script *s, model_value *out)
     case CADRE_VISION:
         out->generation = (cadre_generation_model){sizeof out->generation, s->slots ? &slots : &one, m, s->slots ? s->slots : 1, s->context_length};
         break;
-    case CADRE_TEXT_EMBEDDING:
-        out->texts = (cadre_text_embedding_model){sizeof out->texts, &texts, m, s->dimension, s->max_batch, s->context_length};
-        break;
+    case CADRE_TEXT_EMBEDDING: out->texts = (cadre_text_embedding_model){sizeof out->texts, &texts, m, s->dimension, s->max_batch, s->context_length}; break;
     case CADRE_IMAGE_EMBEDDING: out->images = (cadre_image_embedding_model){sizeof out->images, &images, m, s->dimension, s->max_batch}; break;
     case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &painter, m}; break;
     }

@@ -1,9 +1,9 @@
-/* Scripted models for all five capabilities and all three kinds of loader: they record what reaches them, verify every field of every request, stand at gates until the test lets
- * them on, and answer what the test says.
+/* Scripted models for all five capabilities and all three kinds of loader: they record what reaches them, verify every field of every request, stand at gates
+ * until the test lets them on, and answer what the test says.
  *
- * A script is one model: what its loader does and what each instance (one per worker) answers. Its prompts steer it: "fail …" is refused with CADRE_EINPUT, "long …" is CADRE_ETOOLONG unless
- * it may be truncated. An answer is the prompt, then " 1", " 2", … , one piece each. A vector is script_hash(text) + index. Behaviour is set before spawn, or while a gate holds the model;
- * atomics and the gates may be moved at any time. */
+ * A script is one model: what its loader does and what each instance (one per worker) answers. Its prompts steer it: "fail …" is refused with CADRE_EINPUT,
+ * "long …" is CADRE_ETOOLONG unless it may be truncated. An answer is the prompt, then " 1", " 2", … , one piece each. A vector is script_hash(text) + index.
+ * Behaviour is set before spawn, or while a gate holds the model; atomics and the gates may be moved at any time. */
 #ifndef CADRE_TESTS_SCRIPTED_H
 #define CADRE_TESTS_SCRIPTED_H
 
@@ -41,6 +41,7 @@ typedef struct script {
     bool load_null, obey_cancel; /* the loader returns NULL; a load that sees that it is cancelled stops */
     bool weights_promise;        /* preloaded: the weights come by a promise from a thread of the test's, not from load_blocking */
     bool keep_weights;           /* the test releases the weights itself */
+    bool exit_untold;            /* on_exit is not called */
     bool abandoned;              /* the load's thread is given up: release may run on it */
     script_settle settle;
     gate gates[OP_COUNT];
@@ -71,7 +72,7 @@ typedef struct script {
 script *script_new(fixture *fx, cadre_capability capability, script_kind kind, const char *key);
 /* `owned` and `options` may be NULL. Fills in on_exit and on_progress. */
 int script_spawn_with(script *s, cadre_reservation *owned, const cadre_spawn_options *options);
-void script_spawn(script *s);          /* without a reservation; asserts 0 */
+void script_spawn(script *s);                                                    /* without a reservation; asserts 0 */
 script *script_ready(fixture *fx, cadre_capability capability, const char *key); /* blocking kind, spawned and ready */
 void script_until_ready(script *s, int n);
 void script_until(script *s, script_op op, int begun); /* until an op has been begun so often */
@@ -124,7 +125,8 @@ typedef struct answer {
 } answer;
 
 answer *answer_new(fixture *fx);
-/* Submits one text (or prompt, or picture made of the text) to the script's model, whatever its capability. Returns the library's answer; a refusal leaves no answer open. */
+/* Submits one text (or prompt, or picture made of the text) to the script's model, whatever its capability. Returns the library's answer; a refusal leaves no
+ * answer open. */
 int submit(script *s, answer *a, const char *text, const cadre_request_options *options);
 answer *ask(script *s, const char *text); /* asserts 0 */
 void until_done(answer *a);

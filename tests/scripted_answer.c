@@ -5,8 +5,14 @@
 
 /* ---- comparing: the first field that differs, or NULL ---- */
 
-static bool same_text(const char *a, const char *b) { return a == b || (a && b && strcmp(a, b) == 0); }
-static bool same_float(float a, float b) { return memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b); }
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+static bool same_float(float a, float b)
+{
+    return memcmp(&a, &b, sizeof a) == 0 || (a != a && b != b);
+}
 
 static const char *differs_sampling(const cadre_sampling *a, const cadre_sampling *b)
 {
@@ -240,7 +246,7 @@ void answer_on_step(cadre_request *request, uint32_t done, uint32_t total)
 {
     answer *a = answer_of(request, "on_step");
     if (a->silent) fixture_fault(a->fx, "on_step after a cancel");
-    if (done <= a->last_step && a->steps) fixture_fault(a->fx, "step %u is reported after step %u", done, a->last_step);
+    if (done < a->last_step) fixture_fault(a->fx, "step %u is reported after step %u", done, a->last_step);
     a->steps++;
     a->last_step = done;
     a->total_steps = total;
@@ -323,8 +329,8 @@ static int submit_paint(script *s, answer *a, const char *text, const cadre_requ
 
 int submit(script *s, answer *a, const char *text, const cadre_request_options *options)
 {
-    static int (*const by_capability[CADRE_CAPABILITY_COUNT])(script *, answer *, const char *, const cadre_request_options *) = {submit_text, submit_embed, submit_embed_image, submit_describe,
-                                                                                                                                  submit_paint};
+    static int (*const by_capability[CADRE_CAPABILITY_COUNT])(script *, answer *, const char *, const cadre_request_options *) = {
+        submit_text, submit_embed, submit_embed_image, submit_describe, submit_paint};
     cadre_request_options all = CADRE_REQUEST_OPTIONS_INIT;
     if (options) all = *options;
     a->lent = all.release == answer_on_release;
@@ -344,7 +350,10 @@ answer *ask(script *s, const char *text)
     return a;
 }
 
-void until_done(answer *a) { run_until_int(a->fx, &a->done, 1); }
+void until_done(answer *a)
+{
+    run_until_int(a->fx, &a->done, 1);
+}
 
 static bool all_done(void *data)
 {
@@ -354,7 +363,10 @@ static bool all_done(void *data)
     return true;
 }
 
-void until_all_done(fixture *fx) { run_until(fx, all_done, fx); }
+void until_all_done(fixture *fx)
+{
+    run_until(fx, all_done, fx);
+}
 
 void assert_answered(const script *s, const answer *a, const char *text)
 {

@@ -1,4 +1,5 @@
-/* The loaders of scripted models. Loader callbacks run on the loop; blocking loads on the library's loader threads; a fetch is a thread of the test's own, which holds a promise. */
+/* The loaders of scripted models. Loader callbacks run on the loop; blocking loads on the library's loader threads; a fetch is a thread of the test's own,
+ * which holds a promise. */
 #include "scripted_model.h"
 
 #define FETCH_TEXT "fetch"
@@ -17,6 +18,8 @@ typedef struct payload {
     script *s;
 } payload;
 
+static const char payload_type;
+
 static void payload_destroy(void *data)
 {
     payload *p = data;
@@ -33,7 +36,7 @@ static cadre_weights_value payload_new(script *s)
     if (!p) abort();
     p->s = s;
     atomic_fetch_add(&s->payloads_made, 1);
-    return (cadre_weights_value){sizeof(cadre_weights_value), p, payload_destroy};
+    return (cadre_weights_value){sizeof(cadre_weights_value), p, payload_destroy, &payload_type};
 }
 
 static int said(script *s, cadre_load_context *context, int status)
@@ -80,17 +83,24 @@ static void fetch_resolve(fetch *f)
     model_value model;
     cadre_weights_value weights;
     void *value = f->weights ? (void *)&weights : (void *)&model;
-    if (f->weights) weights = payload_new(s);
-    else script_fill(s, &model);
+    if (f->weights)
+        weights = payload_new(s);
+    else
+        script_fill(s, &model);
     int rc = cadre_promise_resolve(f->promise, f->weights ? CADRE_VALUE_WEIGHTS : (cadre_value_type)s->capability, value);
     atomic_fetch_add(&s->promise_answers[rc == 0 ? 0 : rc == CADRE_EALREADY ? 1 : 2], 1);
     if (rc == 0 || rc == CADRE_EALREADY) return;
     if (rc != CADRE_ECLOSED) fixture_fault(s->fx, "resolve answers %s", cadre_err_name(rc));
-    if (f->weights) payload_destroy(weights.payload);
-    else if (s->capability == CADRE_TEXT_EMBEDDING) model_destroy(model.texts.self);
-    else if (s->capability == CADRE_IMAGE_EMBEDDING) model_destroy(model.images.self);
-    else if (s->capability == CADRE_TEXT_TO_IMAGE) model_destroy(model.painter.self);
-    else model_destroy(model.generation.self);
+    if (f->weights)
+        payload_destroy(weights.payload);
+    else if (s->capability == CADRE_TEXT_EMBEDDING)
+        model_destroy(model.texts.self);
+    else if (s->capability == CADRE_IMAGE_EMBEDDING)
+        model_destroy(model.images.self);
+    else if (s->capability == CADRE_TEXT_TO_IMAGE)
+        model_destroy(model.painter.self);
+    else
+        model_destroy(model.generation.self);
 }
 
 static void fetch_run(void *data)
@@ -159,7 +169,8 @@ static bool load_called(script *s, cadre_load_context *context)
 
 static int make(script *s, cadre_load_context *context, cadre_weights *source, model_value *out)
 {
-    if (fixture_on_loop(s->fx) != (s->kind == KIND_PRELOADED)) fixture_fault(s->fx, "the make function of kind %s runs on the wrong thread", kind_name(s->kind));
+    if (fixture_on_loop(s->fx) != (s->kind == KIND_PRELOADED))
+        fixture_fault(s->fx, "the make function of kind %s runs on the wrong thread", kind_name(s->kind));
     if (strcmp(cadre_load_key(context), s->key) != 0 || cadre_load_worker(context) == 0) fixture_fault(s->fx, "the context's key or worker is wrong");
     if (s->kind == KIND_BLOCKING) {
         if (source) fixture_fault(s->fx, "a blocking load without a source got one");
@@ -167,7 +178,7 @@ static int make(script *s, cadre_load_context *context, cadre_weights *source, m
         if (rc < 0) return rc;
     } else {
         payload *p = source ? cadre_weights_payload(source) : NULL;
-        if (!p || p->s != s) fixture_fault(s->fx, "the make function got another payload");
+        if (!p || p->s != s || cadre_weights_type(source) != &payload_type) fixture_fault(s->fx, "the make function got another payload");
         if (s->make_status < 0) return said(s, context, s->make_status);
     }
     script_fill(s, out);
@@ -202,7 +213,8 @@ static void on_ready(cadre_pool *pool, cadre_worker_id worker, int status, const
 static void on_exit_cb(cadre_pool *pool, cadre_worker_id worker, int status, void *data)
 {
     script *s = data;
-    if (!fixture_on_loop(s->fx) || s->fx->calling || pool != s->fx->pool || worker == 0) fixture_fault(s->fx, "on_exit inside a call, off the loop, or for nobody");
+    if (!fixture_on_loop(s->fx) || s->fx->calling || pool != s->fx->pool || worker == 0)
+        fixture_fault(s->fx, "on_exit inside a call, off the loop, or for nobody");
     s->exited++;
     s->exit_status = status;
 }
@@ -259,10 +271,13 @@ FAMILY(text_to_image)
 
 int script_spawn_with(script *s, cadre_reservation *owned, const cadre_spawn_options *options)
 {
-    static int (*const spawn[CADRE_CAPABILITY_COUNT])(script *, cadre_reservation *, const cadre_spawn_options *) = {text_to_text_spawn, text_embedding_spawn, image_embedding_spawn,
-                                                                                                                      vision_spawn, text_to_image_spawn};
+    static int (*const spawn[CADRE_CAPABILITY_COUNT])(script *, cadre_reservation *, const cadre_spawn_options *) = {
+        text_to_text_spawn, text_embedding_spawn, image_embedding_spawn, vision_spawn, text_to_image_spawn};
     cadre_spawn_options all = CADRE_SPAWN_OPTIONS_INIT;
-    if (options) all = *options;
+    if (options)
+        all = *options;
+    else
+        all.batch_window_us = 0; /* the clock stands still */
     all.on_exit = on_exit_cb;
     all.on_progress = on_progress;
     int rc = 0;
@@ -277,14 +292,19 @@ int script_spawn_with(script *s, cadre_reservation *owned, const cadre_spawn_opt
         s->spawned++;
         int released = atomic_load(&s->released);
         rc = spawn[s->capability](s, owned, &all);
-        if (rc == 0) s->spawned_ok++;
-        else if (atomic_load(&s->released) != released + 1) fixture_fault(s->fx, "a spawn that failed did not release its loader");
+        if (rc == 0)
+            s->spawned_ok++;
+        else if (atomic_load(&s->released) != released + 1)
+            fixture_fault(s->fx, "a spawn that failed did not release its loader");
     }
     s->fx->calling--;
     return rc;
 }
 
-void script_spawn(script *s) { assert_status(script_spawn_with(s, NULL, NULL), 0); }
+void script_spawn(script *s)
+{
+    assert_status(script_spawn_with(s, NULL, NULL), 0);
+}
 
 /* ---- a script's life ---- */
 
@@ -314,12 +334,30 @@ void script_gate(script *s, script_op op)
     gate_wait(&s->gates[op]);
 }
 
-void script_hold(script *s, script_op op) { gate_hold(&s->gates[op]); }
-void script_pass(script *s, script_op op, unsigned n) { gate_pass(&s->gates[op], n); }
-void script_open(script *s, script_op op) { gate_open(&s->gates[op]); }
-void script_until(script *s, script_op op, int begun) { run_until_atomic(s->fx, &s->begun[op], begun); }
-void script_until_ended(script *s, script_op op, int ended) { run_until_atomic(s->fx, &s->ended[op], ended); }
-void script_until_ready(script *s, int n) { run_until_int(s->fx, &s->ready, n); }
+void script_hold(script *s, script_op op)
+{
+    gate_hold(&s->gates[op]);
+}
+void script_pass(script *s, script_op op, unsigned n)
+{
+    gate_pass(&s->gates[op], n);
+}
+void script_open(script *s, script_op op)
+{
+    gate_open(&s->gates[op]);
+}
+void script_until(script *s, script_op op, int begun)
+{
+    run_until_atomic(s->fx, &s->begun[op], begun);
+}
+void script_until_ended(script *s, script_op op, int ended)
+{
+    run_until_atomic(s->fx, &s->ended[op], ended);
+}
+void script_until_ready(script *s, int n)
+{
+    run_until_int(s->fx, &s->ready, n);
+}
 
 void script_expect(script *s, const void *params)
 {
@@ -364,7 +402,8 @@ void scripts_join(fixture *fx)
 
 static void check_count(fixture *fx, const script *s, const char *what, int actual, int expected)
 {
-    if (actual != expected) fixture_fault(fx, "%s (%s %s): %s is %d, not %d", s->key, kind_name(s->kind), cadre_capability_name(s->capability), what, actual, expected);
+    if (actual != expected)
+        fixture_fault(fx, "%s (%s %s): %s is %d, not %d", s->key, kind_name(s->kind), cadre_capability_name(s->capability), what, actual, expected);
 }
 
 void scripts_finish(fixture *fx)
@@ -386,11 +425,12 @@ void scripts_finish(fixture *fx)
         check_count(fx, s, "loaders released", atomic_load(&s->released), s->spawned);
         check_count(fx, s, "weights loaders released", atomic_load(&s->weights_released), s->weights_started);
         check_count(fx, s, "on_ready calls", s->ready, s->spawned_ok);
-        if (!fx->report.abandoned_threads) check_count(fx, s, "on_exit calls", s->exited, s->ready_ok);
+        if (!fx->report.abandoned_threads && !s->exit_untold) check_count(fx, s, "on_exit calls", s->exited, s->ready_ok);
         check_count(fx, s, "models destroyed", atomic_load(&s->destroyed), atomic_load(&s->made));
         check_count(fx, s, "payloads destroyed", atomic_load(&s->payloads_destroyed), atomic_load(&s->payloads_made));
         check_count(fx, s, "pictures alive", atomic_load(&s->pixels_live), 0);
-        check_count(fx, s, "slots ended", atomic_load(&s->ended[OP_END]), atomic_load(&s->ended[OP_BEGIN]) - atomic_load(&s->again_said) - atomic_load(&s->begin_failed));
+        check_count(fx, s, "slots ended", atomic_load(&s->ended[OP_END]),
+                    atomic_load(&s->ended[OP_BEGIN]) - atomic_load(&s->again_said) - atomic_load(&s->begin_failed));
         for (int i = 0; i < OP_COUNT; i++) gate_destroy(&s->gates[i]);
         pthread_mutex_destroy(&s->lock);
         free(s);

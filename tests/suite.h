@@ -6,7 +6,8 @@
 #define SUITE_JOIN(a, b) SUITE_JOIN_(a, b)
 #define SUITE_NAME_(name) #name
 #define SUITE_NAME(name) SUITE_NAME_(name)
-#define SUITE_CASE(name) cmocka_unit_test_setup_teardown(name, support_setup, support_teardown),
+/* The initial state is the test's name, for the watchdog. */
+#define SUITE_CASE(name) cmocka_unit_test_prestate_setup_teardown(name, support_setup, support_teardown, (void *)(uintptr_t) #name),
 
 int main(int count, char **arguments)
 {

@@ -8,6 +8,16 @@
 #include <signal.h>
 #include <unistd.h>
 
+/* The interposer's, when it is preloaded. */
+static void call_hook(const char *name)
+{
+    void (*hook)(void) = NULL;
+    void *symbol = dlsym(RTLD_DEFAULT, name);
+    if (!symbol) return;
+    memcpy(&hook, &symbol, sizeof hook);
+    hook();
+}
+
 /* ---- rows, assertions, the watchdog ---- */
 
 static char current_test[160], current_row[160];
@@ -34,7 +44,10 @@ void support_assert_contains(const char *text, const char *part, const char *fil
     _fail(file, line);
 }
 
-static void put(const char *text) { (void)!write(STDERR_FILENO, text, strlen(text)); }
+static void put(const char *text)
+{
+    (void)!write(STDERR_FILENO, text, strlen(text));
+}
 
 static void on_alarm(int signal_number)
 {
@@ -47,12 +60,22 @@ static void on_alarm(int signal_number)
     abort();
 }
 
+static void *nothing(void *data)
+{
+    return data;
+}
+
 int support_setup(void **state)
 {
-    (void)state;
+    /* ThreadSanitizer starts a thread of its own with the first one of ours; fixtures count from there. */
+    pthread_t first;
+    call_hook("interpose_reset");
+    if (pthread_create(&first, NULL, nothing, NULL) == 0) pthread_join(first, NULL);
+    snprintf(current_test, sizeof current_test, "%s", (const char *)*state);
     current_row[0] = '\0';
     signal(SIGALRM, on_alarm);
-    alarm(WATCHDOG_S);
+    const char *seconds = getenv("CADRE_TEST_WATCHDOG");
+    alarm(seconds ? (unsigned)atoi(seconds) : WATCHDOG_S);
     return 0;
 }
 
@@ -145,9 +168,18 @@ static void gate_set(gate *g, bool held, unsigned passes)
     pthread_mutex_unlock(&g->lock);
 }
 
-void gate_hold(gate *g) { gate_set(g, true, 0); }
-void gate_open(gate *g) { gate_set(g, false, 0); }
-void gate_pass(gate *g, unsigned n) { gate_set(g, true, n); }
+void gate_hold(gate *g)
+{
+    gate_set(g, true, 0);
+}
+void gate_open(gate *g)
+{
+    gate_set(g, false, 0);
+}
+void gate_pass(gate *g, unsigned n)
+{
+    gate_set(g, true, n);
+}
 
 void gate_wait(gate *g)
 {
@@ -190,17 +222,18 @@ void helper_join(helper *h)
 
 /* ---- the interposer's hooks ---- */
 
-static void call_hook(const char *name)
+void guard_enter(void)
 {
-    void (*hook)(void) = NULL;
-    void *symbol = dlsym(RTLD_DEFAULT, name);
-    if (!symbol) return;
-    memcpy(&hook, &symbol, sizeof hook);
-    hook();
+    call_hook("interpose_enter");
 }
-
-void guard_enter(void) { call_hook("interpose_enter"); }
-void guard_leave(void) { call_hook("interpose_leave"); }
+void guard_leave(void)
+{
+    call_hook("interpose_leave");
+}
+void guard_allow_join(void)
+{
+    call_hook("interpose_allow_join");
+}
 
 static int interposed_faults(void)
 {
@@ -212,6 +245,8 @@ static int interposed_faults(void)
 }
 
 /* ---- the fixture ---- */
+
+bool several_fixtures;
 
 static int count_threads(void)
 {
@@ -236,10 +271,25 @@ static void fixture_log(cadre_log_level level, const char *message, void *data)
     if (getenv("CADRE_TEST_LOG")) fprintf(stderr, "log %d: %s\n", (int)level, message);
 }
 
-static void on_wake(uv_async_t *handle) { (void)handle; }
+static void on_wake(uv_async_t *handle)
+{
+    (void)handle;
+}
 
-void fixture_wake(fixture *fx) { uv_async_send(&fx->wake); }
-bool fixture_on_loop(const fixture *fx) { return pthread_equal(fx->loop_thread, pthread_self()) != 0; }
+static void on_look(uv_prepare_t *handle)
+{
+    fixture *fx = handle->data;
+    if (fx->holds && fx->holds(fx->holds_data)) fixture_wake(fx);
+}
+
+void fixture_wake(fixture *fx)
+{
+    uv_async_send(&fx->wake);
+}
+bool fixture_on_loop(const fixture *fx)
+{
+    return pthread_equal(fx->loop_thread, pthread_self()) != 0;
+}
 
 void fixture_fault(fixture *fx, const char *format, ...)
 {
@@ -259,8 +309,13 @@ int fixture_try_begin(const cadre_pool_options *options, long fail_at, bool fail
     assert_int_equal(uv_loop_init(&fx->loop), 0);
     assert_int_equal(uv_async_init(&fx->loop, &fx->wake, on_wake), 0);
     uv_unref((uv_handle_t *)&fx->wake);
+    /* libuv runs prepare handles in the reverse of the order in which they were started. */
+    assert_int_equal(uv_prepare_init(&fx->loop, &fx->look), 0);
+    fx->look.data = fx;
+    assert_int_equal(uv_prepare_start(&fx->look, on_look), 0);
+    uv_unref((uv_handle_t *)&fx->look);
     fx->loop_thread = pthread_self();
-    fx->threads = count_threads();
+    fx->threads = several_fixtures ? INT_MAX : count_threads();
     atomic_store(&fx->now_ns, UINT64_C(1000000000000));
     atomic_store(&fx->memory.fail_at, fail_at);
     atomic_store(&fx->memory.fail_all, fail_all);
@@ -296,7 +351,10 @@ fixture *fixture_begin_with(const cadre_pool_options *options)
     return fx;
 }
 
-fixture *fixture_begin(void) { return fixture_begin_with(NULL); }
+fixture *fixture_begin(void)
+{
+    return fixture_begin_with(NULL);
+}
 
 static void on_closed(cadre_pool *pool, const cadre_close_report *report, void *data)
 {
@@ -315,6 +373,7 @@ void fixture_start_close(fixture *fx, const cadre_close_options *options)
     cadre_close_options all = CADRE_CLOSE_OPTIONS_INIT;
     if (options) all = *options;
     all.data = fx;
+    guard_allow_join();
     fx->calling++;
     assert_status(cadre_pool_close(fx->pool, &all, on_closed), 0);
     fx->calling--;
@@ -322,7 +381,10 @@ void fixture_start_close(fixture *fx, const cadre_close_options *options)
     fx->closing = true;
 }
 
-static bool is_closed(void *data) { return ((fixture *)data)->closed; }
+static bool is_closed(void *data)
+{
+    return ((fixture *)data)->closed;
+}
 
 void fixture_close(fixture *fx, const cadre_close_options *options)
 {
@@ -341,8 +403,9 @@ void fixture_end(fixture *fx)
     cadre_port_release(fx->port);
     guard_leave();
     /* Threads that close had to abandon, or that end at this moment: the watchdog ends this if they never do. */
-    while (count_threads() > fx->threads) sched_yield();
+    while (fx->threads < INT_MAX && count_threads() > fx->threads) sched_yield();
     uv_close((uv_handle_t *)&fx->wake, NULL);
+    uv_close((uv_handle_t *)&fx->look, NULL);
     uv_run(&fx->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&fx->loop), 0);
     scripts_finish(fx);
@@ -366,12 +429,20 @@ void fixture_advance(fixture *fx, int64_t ms)
     fixture_wake(fx);
 }
 
-void fixture_turn(fixture *fx) { uv_run(&fx->loop, UV_RUN_NOWAIT); }
+void fixture_turn(fixture *fx)
+{
+    uv_ref((uv_handle_t *)&fx->wake); /* a loop that nothing keeps alive would not turn */
+    uv_run(&fx->loop, UV_RUN_NOWAIT);
+    uv_unref((uv_handle_t *)&fx->wake);
+}
 
 void run_until(fixture *fx, condition holds, void *data)
 {
+    fx->holds = holds;
+    fx->holds_data = data;
     uv_ref((uv_handle_t *)&fx->wake);
     while (!holds(data)) uv_run(&fx->loop, UV_RUN_ONCE);
+    fx->holds = NULL;
     uv_unref((uv_handle_t *)&fx->wake);
 }
 

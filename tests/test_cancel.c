@@ -1,4 +1,5 @@
-/* A request × every state it can be ended in × what ends it: the host hears at once and once, nothing is reported afterwards, the worker's late result is dropped and the worker serves on. */
+/* A request × every state it can be ended in × what ends it: the host hears at once and once, nothing is reported afterwards, the worker's late result is
+ * dropped and the worker serves on. */
 #include "scripted.h"
 
 typedef enum stage { WAITING_FOR_LOAD, QUEUED, IN_MAILBOX, RUNNING, STREAMING, PAUSED, DONE, STAGE_COUNT } stage;
@@ -14,7 +15,10 @@ typedef struct scene {
     stage stage;
 } scene;
 
-static bool has_piece(void *data) { return ((answer *)data)->pieces > 0; }
+static bool has_piece(void *data)
+{
+    return ((answer *)data)->pieces > 0;
+}
 
 static bool possible(cadre_capability capability, uint32_t slots, stage at)
 {
@@ -239,8 +243,10 @@ static void one_cancelled_slot_leaves_the_others_alone(void **state)
     script_open(s, OP_STEP);
     until_all_done(fx);
     for (int i = 0; i < 4; i++)
-        if (i == 1) assert_status(a[i]->status, CADRE_ECANCELED);
-        else assert_answered(s, a[i], texts[i]);
+        if (i == 1)
+            assert_status(a[i]->status, CADRE_ECANCELED);
+        else
+            assert_answered(s, a[i], texts[i]);
     fixture_end(fx);
 }
 

@@ -18,10 +18,8 @@ static void every_error_has_its_value_name_and_message(void **state)
         assert_string_equal(cadre_strerror(listed[i].error), listed[i].message);
         for (size_t j = 0; j < i; j++) assert_int_not_equal(listed[i].error, listed[j].error);
         /* They lie apart from errno and from libuv's. */
-        assert_string_equal(uv_err_name(listed[i].error) ? "apart" : "", "apart");
         assert_true(listed[i].error < -9000);
     }
-    assert_int_equal(CADRE_EINVAL_, CADRE_EINVAL);
     assert_string_equal(cadre_strerror(0), "success");
     assert_string_equal(cadre_err_name(0), "CADRE_OK");
 }
@@ -118,7 +116,7 @@ static size_t foreign_names(FILE *list, char *first, size_t size)
     size_t foreign = 0;
     while (fgets(line, sizeof line, list)) {
         char kind;
-        if (sscanf(line, "%*x %c %511s", &kind, name) != 2) continue;
+        if (sscanf(line, "%*x %c %511s", &kind, name) != 2 || kind == 'A') continue; /* A: the version's own name */
         if (strncmp(name, "cadre_", 6) == 0 && strncmp(name, "cadre__", 7) != 0) continue;
         if (foreign++ == 0) snprintf(first, size, "%s", name);
     }

@@ -14,7 +14,7 @@ static void on_complete(cadre_future *future, int status, const char *detail, vo
 {
     heard *h = data;
     if (!fixture_on_loop(h->fx) || h->fx->calling) fixture_fault(h->fx, "on_complete inside a call, or off the loop");
-    if (cadre_future_status(future) != (status == 0 ? 1 : status)) fixture_fault(h->fx, "on_complete's status is %d, the future's %d", status, cadre_future_status(future));
+    if (cadre_future_status(future) != status) fixture_fault(h->fx, "on_complete's status is %d, the future's %d", status, cadre_future_status(future));
     if (strcmp(detail, cadre_future_detail(future)) != 0) fixture_fault(h->fx, "on_complete's detail is not the future's");
     h->times++;
     h->status = status;
@@ -45,7 +45,10 @@ static void parcel_destroy(void *payload)
     fixture_wake(p->fx);
 }
 
-static cadre_weights_value parcel_value(parcel *p) { return (cadre_weights_value){sizeof(cadre_weights_value), p, parcel_destroy}; }
+static cadre_weights_value parcel_value(parcel *p)
+{
+    return (cadre_weights_value){sizeof(cadre_weights_value), p, parcel_destroy, NULL};
+}
 
 /* A pending pair, and what may happen to it. */
 typedef struct pair {
@@ -56,15 +59,21 @@ typedef struct pair {
     int answers[2];
 } pair;
 
-static cadre_future *untyped(pair *p) { return cadre_weights_future_untyped(p->future); }
-static cadre_promise *untyped_promise(pair *p) { return cadre_weights_promise_untyped(p->promise); }
+static cadre_future *untyped(pair *p)
+{
+    return cadre_weights_future_untyped(p->future);
+}
+static cadre_promise *untyped_promise(pair *p)
+{
+    return cadre_weights_promise_untyped(p->promise);
+}
 
 static void pair_create(pair *p, fixture *fx)
 {
     memset(p, 0, sizeof *p);
     p->fx = p->parcel.fx = p->second.fx = fx;
     assert_status(cadre_weights_promise_create(fx->pool, &p->promise, &p->future), 0);
-    assert_int_equal(cadre_future_status(untyped(p)), 0);
+    assert_status(cadre_future_status(untyped(p)), CADRE_EAGAIN);
     assert_string_equal(cadre_future_detail(untyped(p)), "");
     assert_null(cadre_weights_future_get(p->future));
     assert_int_equal(cadre_promise_cancelled(untyped_promise(p)), 0);
@@ -128,7 +137,7 @@ static void a_ready_future_is_resolved_from_the_start(void **state)
     cadre_weights_value value = parcel_value(&p);
     cadre_weights_future *future = cadre_weights_future_ready(fx->pool, &value);
     assert_non_null(future);
-    assert_int_equal(cadre_future_status(cadre_weights_future_untyped(future)), 1);
+    assert_status(cadre_weights_future_status(future), 0);
     assert_ptr_equal(cadre_weights_payload(cadre_weights_future_get(future)), &p);
     heard h;
     await(&h, fx, cadre_weights_future_untyped(future));
@@ -148,8 +157,8 @@ static void a_failed_future_has_its_error_and_detail(void **state)
     fixture *fx = fixture_begin();
     cadre_weights_future *future = cadre_weights_future_failed(fx->pool, CADRE_EFORMAT, "not a GGUF file");
     assert_non_null(future);
-    assert_status(cadre_future_status(cadre_weights_future_untyped(future)), CADRE_EFORMAT);
-    assert_string_equal(cadre_future_detail(cadre_weights_future_untyped(future)), "not a GGUF file");
+    assert_status(cadre_weights_future_status(future), CADRE_EFORMAT);
+    assert_string_equal(cadre_weights_future_detail(future), "not a GGUF file");
     assert_null(cadre_weights_future_get(future));
     heard h;
     await(&h, fx, cadre_weights_future_untyped(future));
@@ -171,8 +180,10 @@ static void a_promise_resolves_from_any_thread(void **state)
         pair_create(&p, fx);
         await(&h, fx, untyped(&p));
         fx->calling++;
-        if (on_loop) resolve(&p);
-        else elsewhere(resolve, &p);
+        if (on_loop)
+            resolve(&p);
+        else
+            elsewhere(resolve, &p);
         fx->calling--;
         assert_status(p.answers[0], 0);
         run_until_int(fx, &h.times, 1);
@@ -191,8 +202,10 @@ static void the_second_resolve_is_already_and_destroyed_off_the_loop(void **stat
         pair p;
         fixture *fx = fixture_begin();
         pair_create(&p, fx);
-        if (on_loop) resolve_twice(&p);
-        else elsewhere(resolve_twice, &p);
+        if (on_loop)
+            resolve_twice(&p);
+        else
+            elsewhere(resolve_twice, &p);
         assert_status(p.answers[0], 0);
         assert_status(p.answers[1], CADRE_EALREADY);
         run_until_atomic(fx, &p.second.destroyed, 1);
@@ -243,15 +256,20 @@ static void a_dropped_promise_fails_with_eabandoned(void **state)
         cadre_promise_release(untyped_promise(&p));
         settle(fx);
         assert_int_equal(h.times, 0);
-        if (on_loop) drop(&p);
-        else elsewhere(drop, &p);
+        if (on_loop)
+            drop(&p);
+        else
+            elsewhere(drop, &p);
         run_until_int(fx, &h.times, 1);
         assert_status(h.status, CADRE_EABANDONED);
         pair_end(&p);
     }
 }
 
-static void count_cancel(void *data) { ++*(int *)data; }
+static void count_cancel(void *data)
+{
+    ++*(int *)data;
+}
 
 /* What ends a pending future before its promise does. */
 typedef enum ending { END_CANCEL, END_DEADLINE, END_RELEASE, END_CLOSE, END_COUNT } ending;
@@ -343,7 +361,7 @@ static void cancelling_a_settled_future_changes_nothing(void **state)
     await(&again, fx, untyped(&p));
     run_until_int(fx, &again.times, 1);
     assert_status(again.status, 0);
-    assert_int_equal(cadre_future_status(untyped(&p)), 1);
+    assert_status(cadre_future_status(untyped(&p)), 0);
     pair_end(&p);
 }
 
@@ -556,6 +574,39 @@ static void each_type_of_value_is_destroyed_when_nobody_takes_it(void **state)
         assert_int_equal(s->cancels, 1);
         fixture_end(fx);
     }
+}
+
+/* A waiter that stops the worker whose load waits for the same future, behind it. */
+static void stop_a_worker(heard *h, cadre_future *future)
+{
+    (void)future;
+    script *s = h->fx->scripts;
+    if (cadre_worker_stop(h->fx->pool, s->worker) != 0) fixture_fault(h->fx, "a stop from inside on_complete");
+}
+
+static void a_waiter_may_end_those_who_wait_behind_it(void **state)
+{
+    (void)state;
+    for (int fails = 0; fails < 2; fails++)
+        for (int workers = 1; workers <= 3; workers++) {
+            row("%d workers wait for weights that %s", workers, fails ? "fail" : "come");
+            fixture *fx = fixture_begin();
+            heard h;
+            script *s = script_new(fx, CADRE_TEXT_EMBEDDING, KIND_PRELOADED, "m");
+            s->weights_promise = true;
+            script_hold(s, OP_LOAD);
+            if (fails) atomic_store(&s->status[OP_LOAD], CADRE_EFORMAT);
+            script_spawn(s);
+            await(&h, fx, cadre_weights_future_untyped(s->weights));
+            h.then = stop_a_worker;
+            for (int i = 1; i < workers; i++) script_spawn(s);
+            script_until(s, OP_LOAD, 1);
+            settle(fx);
+            script_open(s, OP_LOAD);
+            script_until_ready(s, workers);
+            assert_int_equal(h.times, 1);
+            fixture_end(fx);
+        }
 }
 
 /* Many promises settled by several threads at once, some cancelled on the loop meanwhile: each settles once, each value is destroyed once. */

@@ -1,4 +1,5 @@
-/* The forms in which a picture may come, for both capabilities that take pictures. The scripted decoder knows one format: "PIC:" and a text, which becomes the picture that carries it. */
+/* The forms in which a picture may come, for both capabilities that take pictures. The scripted decoder knows one format: "PIC:" and a text, which becomes the
+ * picture that carries it. */
 #include "scripted.h"
 
 #include <unistd.h>
@@ -137,9 +138,9 @@ static const form_case forms[] = {
     {"path to nothing", CADRE_IMAGE_PATH, path_none, NULL, false},
     {"path to a folder", CADRE_IMAGE_PATH, "/tmp", NULL, false},
     {"base64", CADRE_IMAGE_BASE64, "UElDOmNhdA==", "cat", true},
-    {"base64 in lines", CADRE_IMAGE_BASE64, "UElD\nOmNh\r\ndA==\n", "cat", true},
+    {"base64 in lines", CADRE_IMAGE_BASE64, "UElD\nOmNh\r\ndA==\n", NULL, false},
     {"data URL", CADRE_IMAGE_BASE64, "data:image/png;base64,UElDOmNhdA==", "cat", true},
-    {"base64 without an end", CADRE_IMAGE_BASE64, "UElDOmNhdA", "cat", true},
+    {"base64 without an end", CADRE_IMAGE_BASE64, "UElDOmNhdA", NULL, false},
     {"base64 of something else", CADRE_IMAGE_BASE64, "SlBHOmNhdA==", NULL, true},
     {"base64 with a wrong sign", CADRE_IMAGE_BASE64, "UElD!mNhdA==", NULL, false},
     {"base64 that stops", CADRE_IMAGE_BASE64, "UElDO", NULL, false},
@@ -176,11 +177,14 @@ static void every_form_of_picture_reaches_the_model_decoded(void **state)
             assert_status(look_at(s, a, &input, 1), 0);
             memset(buffer, 0xff, sizeof buffer);
             until_done(a);
-            if (form->expected) assert_answered(s, a, both[k] == CADRE_VISION ? "look" : form->expected);
-            else assert_status(a->status, CADRE_EINPUT);
+            if (form->expected)
+                assert_answered(s, a, both[k] == CADRE_VISION ? "look" : form->expected);
+            else
+                assert_status(a->status, CADRE_EINPUT);
             if (!form->expected) assert_true(a->detail[0] != '\0');
             assert_int_equal(atomic_load(&c.decoded), form->decodes);
             assert_int_equal(atomic_load(&c.fetched), form->form == CADRE_IMAGE_URL);
+            s->expected_count = 0;
             /* A bad picture is the request's fault alone. */
             answer *next = ask(s, "next");
             until_done(next);
@@ -210,7 +214,7 @@ static void forms_without_a_decoder_or_fetcher_are_enotsup(void **state)
                 cadre_image_input input = input_of(form, buffer, sizeof buffer);
                 answer *a = answer_new(fx);
                 assert_status(look_at(s, a, &input, 1), form->form == CADRE_IMAGE_RGB8 ? 0 : CADRE_ENOTSUP);
-                if (a->rc < 0) assert_contains(cadre_pool_error_detail(fx->pool), form->form == CADRE_IMAGE_URL ? "fetcher" : "decoder");
+                if (a->rc < 0) assert_contains(cadre_pool_error_detail(fx->pool), decoder ? "fetcher" : "decoder");
                 until_all_done(fx);
                 fixture_end(fx);
             }

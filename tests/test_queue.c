@@ -6,6 +6,7 @@ static script *busy(fixture *fx, cadre_capability capability, int32_t capacity)
     script *s = script_new(fx, capability, KIND_BLOCKING, "m");
     cadre_spawn_options options = CADRE_SPAWN_OPTIONS_INIT;
     options.queue_capacity = capacity;
+    options.batch_window_us = 0;
     assert_status(script_spawn_with(s, NULL, &options), 0);
     script_until_ready(s, 1);
     script_hold(s, script_work(s));
@@ -108,6 +109,7 @@ static void ten_thousand_requests_wait_for_one_load(void **state)
             s->max_batch = 64;
             cadre_spawn_options options = CADRE_SPAWN_OPTIONS_INIT;
             options.queue_capacity = MANY;
+            options.batch_window_us = 0;
             script_hold(s, OP_LOAD);
             assert_status(script_spawn_with(s, NULL, &options), 0);
             static answer *a[MANY];
@@ -209,6 +211,7 @@ static void a_slot_without_room_has_the_request_queued_again(void **state)
     answer *first = ask(s, "first");
     script_until(s, OP_STEP, 1);
     answer *second = ask(s, "second"), *third = ask(s, "third");
+    settle(fx);
     script_open(s, OP_STEP);
     until_all_done(fx);
     assert_answered(s, first, "first");
@@ -236,12 +239,15 @@ static void a_request_that_is_queued_again_can_be_cancelled_and_times_out(void *
         cadre_request_options options = CADRE_REQUEST_OPTIONS_INIT;
         if (by_deadline) options.timeout_ms = 5;
         assert_status(submit(s, second, "second", &options), 0);
+        settle(fx); /* it is in the mailbox */
         script_pass(s, OP_STEP, 3);
         script_until(s, OP_STEP, 4);
         settle(fx);
         assert_true(atomic_load(&s->again_said) >= 1);
-        if (by_deadline) fixture_advance(fx, 5);
-        else assert_status(cadre_request_cancel(fx->pool, second->id), 0);
+        if (by_deadline)
+            fixture_advance(fx, 5);
+        else
+            assert_status(cadre_request_cancel(fx->pool, second->id), 0);
         until_done(second);
         assert_status(second->status, by_deadline ? CADRE_ETIMEDOUT : CADRE_ECANCELED);
         script_open(s, OP_STEP);
@@ -366,8 +372,10 @@ static void a_request_that_joins_just_after_a_failed_load_does_not_wait_for_ever
     until_all_done(fx);
     for (int i = 0; i < 2; i++) {
         assert_non_null(joined[i]);
-        if (joined[i]->rc != 0) assert_status(joined[i]->rc, CADRE_ENOENT);
-        else assert_true(joined[i]->status == CADRE_EFORMAT);
+        if (joined[i]->rc != 0)
+            assert_status(joined[i]->rc, CADRE_ENOENT);
+        else
+            assert_true(joined[i]->status == CADRE_EFORMAT);
     }
     fixture_end(fx);
 }

@@ -10,7 +10,10 @@ static char *mine(const char *text)
     snprintf(slot, sizeof pool[0], "%s", text);
     return slot;
 }
-static void scribble(char *text) { memset(text, 'x', strlen(text)); }
+static void scribble(char *text)
+{
+    memset(text, 'x', strlen(text));
+}
 
 static script *loading(fixture *fx, cadre_capability capability, uint32_t slots)
 {
@@ -262,9 +265,9 @@ static void a_batch_of_pictures_is_cut_and_put_together_in_order(void **state)
         fixture *fx = fixture_begin();
         script *s = loading(fx, CADRE_IMAGE_EMBEDDING, 0);
         answer *a = answer_new(fx);
-        uint8_t pixels[10][24];
+        uint8_t pixels[10][36];
         cadre_image_input inputs[10];
-        char text[24];
+        char text[32];
         for (size_t i = 0; i < n; i++) {
             snprintf(text, sizeof text, "picture %zu", i);
             inputs[i] = picture(text, pixels[i], sizeof pixels[i]);
@@ -327,6 +330,32 @@ static void small_requests_of_one_task_share_a_batch(void **state)
     /* first; query; cut; four of p; one of p */
     assert_size(model_info(fx, "m").operations, 5);
     fixture_end(fx);
+}
+
+/* The window is counted by the pool's clock: a worker that is free waits at most this long for company, a full batch not at all, and 0 never. */
+static void a_batch_waits_at_most_its_window(void **state)
+{
+    (void)state;
+    for (int64_t window = 0; window <= 5000; window += 5000) {
+        fixture *fx = fixture_begin();
+        script *s = script_new(fx, CADRE_TEXT_EMBEDDING, KIND_BLOCKING, "m");
+        cadre_spawn_options options = CADRE_SPAWN_OPTIONS_INIT;
+        options.batch_window_us = window;
+        assert_status(script_spawn_with(s, NULL, &options), 0);
+        script_until_ready(s, 1);
+        for (int round = 0; round < 20; round++) {
+            answer *a[4];
+            int n = round % 5; /* 0: four at once, a full batch */
+            for (int i = 0; i < (n ? n : 4); i++) a[i] = ask(s, "hello");
+            if (n && window) {
+                settle(fx);
+                fixture_advance(fx, 5);
+            }
+            until_all_done(fx);
+            for (int i = 0; i < (n ? n : 4); i++) assert_answered(s, a[i], "hello");
+        }
+        fixture_end(fx);
+    }
 }
 
 static void a_text_that_fails_fails_its_own_request_only(void **state)

@@ -1,4 +1,5 @@
-/* Spawning, as a table: each scenario runs for five capabilities × the kinds of loader. After `ready` nothing can tell which kind it was, and every reservation comes back. */
+/* Spawning, as a table: each scenario runs for five capabilities × the kinds of loader. After `ready` nothing can tell which kind it was, and every reservation
+ * comes back. */
 #include "scripted.h"
 
 #define WEIGHT 1000u
@@ -38,7 +39,10 @@ static void assert_state(script *s, cadre_worker_state state)
     assert_true(info.id == s->worker);
 }
 
-static bool nothing_charged(void *data) { return charged(data, 0) == 0 && reservations(data, 0) == 0; }
+static bool nothing_charged(void *data)
+{
+    return charged(data, 0) == 0 && reservations(data, 0) == 0;
+}
 static bool worker_gone(void *data)
 {
     script *s = data;
@@ -205,7 +209,10 @@ static void deadline(fixture *fx, cadre_capability capability, script_kind kind)
     run_until(fx, nothing_charged, fx);
 }
 
-static bool reported(void *data) { return ((script *)data)->progressed > 0; }
+static bool reported(void *data)
+{
+    return ((script *)data)->progressed > 0;
+}
 
 static void stall(fixture *fx, cadre_capability capability, script_kind kind)
 {
@@ -298,7 +305,7 @@ static void a_load_that_never_returns(fixture *fx, cadre_capability capability, 
     script_spawn(next);
     settle(fx);
     if (kind == KIND_BLOCKING) assert_int_equal(next->ready, 0); /* one loader thread, and it is taken */
-    fixture_advance(fx, 7); /* abandon_after_ms */
+    fixture_advance(fx, 7);                                      /* abandon_after_ms */
     script_until_ready(next, 1);
     assert_status(next->ready_status, 0);
     if (kind == KIND_BLOCKING) assert_size(charged(fx, 0), WEIGHT); /* the stuck load still has its memory */
@@ -329,7 +336,10 @@ static void spawned_from_inside_a_callback(fixture *fx, cadre_capability capabil
     run_until(fx, nothing_charged, fx);
 }
 
-static void close_the_pool(script *s) { fixture_start_close(s->fx, NULL); }
+static void close_the_pool(script *s)
+{
+    fixture_start_close(s->fx, NULL);
+}
 
 static void closed_from_on_ready(fixture *fx, cadre_capability capability, script_kind kind)
 {
@@ -343,6 +353,7 @@ static void closed_from_on_ready(fixture *fx, cadre_capability capability, scrip
 static void two_workers_of_one_key(fixture *fx, cadre_capability capability, script_kind kind)
 {
     script *s = script_new(fx, capability, kind, "model");
+    s->max_batch = 1;
     script_spawn(s);
     cadre_worker_id first = s->worker;
     script_spawn(s);

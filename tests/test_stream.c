@@ -33,8 +33,14 @@ static void pieces_arrive_in_order_and_complete(void **state)
             }
 }
 
-static bool has_piece(void *data) { return ((answer *)data)->pieces > 0; }
-static bool heard_one(void *data) { return has_piece(data) || ((answer *)data)->steps > 0; }
+static bool has_piece(void *data)
+{
+    return ((answer *)data)->pieces > 0;
+}
+static bool heard_one(void *data)
+{
+    return has_piece(data) || ((answer *)data)->steps > 0;
+}
 static void pause_it(answer *a)
 {
     a->on_piece = NULL;
@@ -61,7 +67,8 @@ static void a_paused_slot_rests_at_its_window_while_others_go_on(void **state)
             settle(fx);
             assert_false(slow->done);
             int slow_emitted = atomic_load(&s->emitted) - 3 * 60;
-            if (slow_emitted > window + (int)slow->pieces) fail_msg("%d pieces of a paused stream with a window of %d, %u of them heard", slow_emitted, window, slow->pieces);
+            if (slow_emitted > window + (int)slow->pieces)
+                fail_msg("%d pieces of a paused stream with a window of %d, %u of them heard", slow_emitted, window, slow->pieces);
             slow->silent = false;
             assert_status(cadre_request_resume(fx->pool, slow->id), 0);
             assert_status(cadre_request_resume(fx->pool, slow->id), 0);
@@ -244,8 +251,10 @@ static void callbacks_may_submit_stop_and_close(void **state)
                     script_pass(s, OP_PIECE, 1);
                     answer *a = answer_new(fx), *beside = answer_new(fx);
                     a->data = s;
-                    if (from_piece) a->on_piece = calls[i];
-                    else a->then = calls[i];
+                    if (from_piece)
+                        a->on_piece = calls[i];
+                    else
+                        a->then = calls[i];
                     assert_status(submit(s, a, "hello", NULL), 0);
                     assert_status(submit(s, beside, "beside", NULL), 0);
                     if (from_piece) run_until(fx, heard_one, a);
@@ -256,11 +265,15 @@ static void callbacks_may_submit_stop_and_close(void **state)
                         assert_status(cadre_request_resume(fx->pool, a->id), 0);
                     }
                     until_all_done(fx);
-                    if (i == 3) assert_status(a->status, CADRE_ECANCELED);
-                    else assert_answered(s, a, "hello");
+                    if (i == 3)
+                        assert_status(a->status, CADRE_ECANCELED);
+                    else
+                        assert_answered(s, a, "hello");
                     /* A close drains: who was accepted is served. A stop finishes what runs, and fails what waits. */
-                    if (i == 1 && beside->status != 0) assert_status(beside->status, CADRE_EWORKER);
-                    else assert_answered(s, beside, "beside");
+                    if (i == 1 && beside->status != 0)
+                        assert_status(beside->status, CADRE_EWORKER);
+                    else
+                        assert_answered(s, beside, "beside");
                     fixture_end(fx);
                 }
 }

@@ -22,7 +22,7 @@ typedef struct cadre_allocator {
     void *data;
 } cadre_allocator;
 
-/* Monotonic time in nanoseconds; uv_hrtime() when none is given. Any thread. A clock that stands still stops deadlines, nothing else. */
+/* Monotonic time in nanoseconds; uv_hrtime() when none is given. Any thread. A clock that stands still stops deadlines and batch windows. */
 typedef struct cadre_clock {
     size_t size;
     uint64_t (*now_ns)(void *data);

@@ -44,6 +44,15 @@ static int check(cadre_pool *pool, const cadre_generate_image_params *p)
     return CADRE_OK;
 }
 
+static void deliver_report(cadre_pool *pool, cadre__message *message)
+{
+    (void)pool;
+    payload *p = CADRE__CONTAINER(message, payload, report);
+    atomic_exchange_explicit(&p->sent, false, memory_order_acq_rel);
+    cadre_request *request = p->job->request;
+    if (request) request->on_part.step(request, atomic_load_explicit(&p->done, memory_order_relaxed), atomic_load_explicit(&p->total, memory_order_relaxed));
+}
+
 static cadre__job *make_job(cadre_pool *pool, const cadre_generate_image_params *params)
 {
     const char *negative = params->negative_prompt ? params->negative_prompt : "";
@@ -53,6 +62,8 @@ static cadre__job *make_job(cadre_pool *pool, const cadre_generate_image_params 
     if (!job) return NULL;
     payload *p = cadre__payload(job);
     job->accepts_steps = params->on_step != NULL;
+    p->job = job;
+    p->report.deliver = deliver_report;
     p->input = (cadre_text_to_image_input){sizeof p->input, params->prompt, negative,         params->width,
                                            params->height,  params->steps,  params->guidance, params->seed};
     if (lent) return job;
@@ -79,21 +90,10 @@ int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *th
     return rc == CADRE_OK ? rc : cadre__refuse_lent(&params->options, rc);
 }
 
-static void deliver_report(cadre_pool *pool, cadre__message *message)
-{
-    (void)pool;
-    payload *p = CADRE__CONTAINER(message, payload, report);
-    atomic_exchange_explicit(&p->sent, false, memory_order_acq_rel);
-    cadre_request *request = p->job->request;
-    if (request) request->on_part.step(request, atomic_load_explicit(&p->done, memory_order_relaxed), atomic_load_explicit(&p->total, memory_order_relaxed));
-}
-
 void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total)
 {
     if (!op->accepts_steps) return;
     payload *p = cadre__payload(op);
-    p->job = op;
-    p->report.deliver = deliver_report;
     atomic_store_explicit(&p->done, done, memory_order_relaxed);
     atomic_store_explicit(&p->total, total, memory_order_relaxed);
     if (!atomic_exchange_explicit(&p->sent, true, memory_order_acq_rel)) cadre__port_send(op->runner->port, &p->report);

@@ -127,13 +127,14 @@ void cadre__box_discard(cadre__box *box)
         cadre__box_free(box);
         return;
     }
-    box->task.message.deliver = deliver_discard;
-    if (cadre__port_send(box->port, &box->task.message)) return;
     cadre_pool *pool = cadre__port_pool_here(box->port);
     if (pool) {
-        deliver_discard(pool, &box->task.message);
+        box->task.message.deliver = deliver_cleared;
+        cadre__reap(pool, &box->task);
         return;
     }
+    box->task.message.deliver = deliver_discard;
+    if (cadre__port_send(box->port, &box->task.message)) return;
     cadre__box_clear(box);
     cadre__box_free(box);
 }

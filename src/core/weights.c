@@ -59,12 +59,12 @@ static void deliver_gone(cadre_pool *pool, cadre__message *message)
 void cadre_weights_release(cadre_weights *weights)
 {
     if (!weights || atomic_fetch_sub_explicit(&weights->refs, 1, memory_order_acq_rel) != 1) return;
-    if (cadre__port_send(weights->port, &weights->gone)) return;
     cadre_pool *pool = cadre__port_pool_here(weights->port);
     if (pool) {
         deliver_gone(pool, &weights->gone);
         return;
     }
+    if (cadre__port_send(weights->port, &weights->gone)) return;
     cadre__box_clear(weights->box);
     cadre__box_free(weights->box);
     weights_free(weights);

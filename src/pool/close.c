@@ -62,7 +62,7 @@ static void cancel_everything(cadre_pool *pool)
 static bool is_quiet(const cadre_pool *pool)
 {
     return !pool->open_requests && !pool->jobs_out && cadre__list_empty(&pool->worker_list) && !pool->pending_futures && !pool->promises && !pool->weights &&
-           !pool->reaping && cadre__list_empty(&pool->loads_waiting) && !pool->first && cadre__inbox_empty(&pool->port->inbox);
+           !pool->reaping && cadre__list_empty(&pool->loads_waiting) && !pool->first;
 }
 
 static void abandon(cadre_pool *pool)
