@@ -35,8 +35,9 @@ esac
 run_example() {
     case $1 in
     minimal | cancel_and_deadline) set -- "$1" "$smollm2" ;;
+    three_loaders) set -- "$1" "$minilm" ;;
     embed_in_your_loop) set -- "$1" "$smollm2" ${self_test:+"$self_test"} ;;
-    quickstart | three_loaders) set -- "$1" "$smollm2" "$minilm" ;;
+    quickstart) set -- "$1" "$smollm2" "$minilm" ;;
     esac
     say "running $*"
     program=$top/build/release/examples/$1
