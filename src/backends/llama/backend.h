@@ -149,10 +149,28 @@ void cadre__llama_sampler_clear(cadre__llama_sampler *sampler);
 /* ---- context.c ---- */
 
 /* Worker thread: the engine's compute threads are made by its first decode, from the thread that decodes. */
+/* pace.c: one worker's experience with threads, for batches of about one size. */
+typedef struct cadre__llama_lane {
+    int32_t share;  /* which this is about */
+    double cost[2]; /* ns per token with one thread, with the share; 0: not known */
+    bool single;    /* one thread is better */
+    bool trying;    /* the other way, this once */
+    uint32_t left;  /* decodes until the next try */
+    uint32_t interval;
+} cadre__llama_lane;
+
+typedef struct cadre__llama_pace {
+    cadre__llama_lane lanes[5];
+} cadre__llama_pace;
+
+int32_t cadre__llama_pace_choose(cadre__llama_pace *pace, int32_t tokens, int32_t share);
+void cadre__llama_pace_note(cadre__llama_pace *pace, int32_t tokens, int32_t threads, uint64_t nanoseconds);
+
 typedef struct cadre__llama_context {
     struct llama_context *engine;
     struct llama_batch batch; /* room for batch_tokens */
     int32_t batch_tokens;
+    cadre__llama_pace pace;
     cadre_op *const *watched; /* whose cancel stops the decode that runs */
     size_t watched_count;
 } cadre__llama_context;

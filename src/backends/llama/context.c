@@ -4,6 +4,7 @@
 #include "backend.h"
 
 #include <string.h>
+#include <uv.h>
 
 static bool stop(void *data)
 {
@@ -52,13 +53,16 @@ void cadre__llama_context_add(cadre__llama_context *context, llama_token token, 
 
 int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads)
 {
-    if (threads <= 0) threads = (int32_t)cadre_op_threads(ops[0]);
+    bool chosen = threads <= 0;
+    if (chosen) threads = cadre__llama_pace_choose(&context->pace, context->batch.n_tokens, (int32_t)cadre_op_threads(ops[0]));
     llama_set_n_threads(context->engine, threads, threads);
     context->watched = ops;
     context->watched_count = op_count;
     cadre__llama_engine_forget();
+    uint64_t start = uv_hrtime();
     int32_t rc = llama_decode(context->engine, context->batch);
     context->watched_count = 0;
+    if (rc == 0 && chosen) cadre__llama_pace_note(&context->pace, context->batch.n_tokens, threads, uv_hrtime() - start);
     if (rc == 0) return CADRE_OK;
     if (rc == 2) return CADRE_ECANCELED;
     for (size_t i = 0; i < op_count; i++)
