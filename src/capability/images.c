@@ -247,6 +247,7 @@ int cadre__images_decode(cadre__runner *runner, cadre__job *job, cadre__images *
 {
     for (size_t i = 0; i < images->count; i++) {
         if (cadre_op_cancelled(job)) return CADRE_ECANCELED;
+        if (images->pixels[i].pixels) continue; /* a request that was queued again */
         int rc = decode_one(runner, job, &images->inputs[i], &images->pixels[i], &images->blobs[i]);
         if (rc < 0) return rc;
     }

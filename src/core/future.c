@@ -47,6 +47,7 @@ static cadre_future *future_create(cadre_pool *pool, cadre_value_type type)
     cadre__list_init(&future->waiters);
     cadre__list_append(&pool->futures, &future->link);
     pool->pending_futures++;
+    cadre__pool_touch(pool); /* the loop lives until it is settled */
     return future;
 }
 
@@ -180,7 +181,12 @@ void cadre__future_settle(cadre_future *future, int status, cadre__box *box, con
     future->status = status;
     if (status < 0) {
         future->detail = cadre__strdup(&future->port->allocator, detail && *detail ? detail : cadre_strerror(status));
-        cadre_reservation_release(future->charge);
+        /* What is still being loaded is paid for until it is destroyed: the value's box takes the charge along. */
+        cadre__box *late = future->charge && future->promise && !future->promise->error ? future->promise->box : NULL;
+        if (late && !late->charge)
+            late->charge = future->charge;
+        else
+            cadre_reservation_release(future->charge);
         future->charge = NULL;
     }
     leave_pending(future, status < 0);
@@ -270,7 +276,7 @@ const char *cadre_future_detail(const cadre_future *future)
 int cadre_future_on_complete(cadre_future *future, cadre_future_cb cb, void *data)
 {
     if (!future || !cb) return CADRE_EINVAL;
-    if (!future->port->pool) return CADRE_ECLOSED;
+    if (!future->port->pool || future->port->pool->closing == CADRE__CLOSED) return CADRE_ECLOSED;
     waiter *w = cadre__alloc(&future->port->allocator, sizeof *w);
     if (!w) return CADRE_ENOMEM;
     w->cb = cb;
@@ -410,7 +416,7 @@ static void deliver_settle(cadre_pool *pool, cadre__message *message)
 int cadre_promise_on_cancel(cadre_promise *promise, cadre_cancel_cb cb, void *data)
 {
     if (!promise || !cb || promise->on_cancel) return CADRE_EINVAL;
-    if (!promise->port->pool) return CADRE_ECLOSED;
+    if (!promise->port->pool || promise->port->pool->closing == CADRE__CLOSED) return CADRE_ECLOSED;
     promise->on_cancel = cb;
     promise->on_cancel_data = data;
     if (cadre_promise_cancelled(promise)) cadre__pool_defer(promise->port->pool, &promise_ref(promise)->cancelling);

@@ -19,10 +19,15 @@ cadre_port *cadre__port_create(const cadre_allocator *allocator)
     return port;
 }
 
-cadre_pool *cadre__port_pool_here(const cadre_port *port)
+bool cadre__port_on_loop(const cadre_port *port)
 {
     uv_thread_t self = uv_thread_self();
-    return uv_thread_equal(&self, &port->loop_thread) && port->pool && port->pool->reaper ? port->pool : NULL;
+    return uv_thread_equal(&self, &port->loop_thread);
+}
+
+cadre_pool *cadre__port_pool_here(const cadre_port *port)
+{
+    return cadre__port_on_loop(port) && port->pool && port->pool->reaper ? port->pool : NULL;
 }
 
 cadre_port *cadre_port_retain(cadre_port *port)

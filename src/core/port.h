@@ -54,6 +54,7 @@ static inline bool cadre__port_send(cadre_port *port, cadre__message *message)
     return cadre__port_send_to(port, &port->inbox, &message->node, &message->node);
 }
 
+bool cadre__port_on_loop(const cadre_port *port);
 /* The pool, when this is its loop's thread and it can still destroy things elsewhere; else NULL. */
 cadre_pool *cadre__port_pool_here(const cadre_port *port);
 

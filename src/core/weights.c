@@ -10,8 +10,11 @@ cadre_weights *cadre__weights_adopt(cadre_pool *pool, cadre__box *box, cadre_res
 {
     cadre_weights *weights = cadre__alloc(&pool->port->allocator, sizeof *weights);
     if (!weights) {
+        if (box->charge)
+            cadre_reservation_release(charge);
+        else
+            box->charge = charge; /* until the value is destroyed */
         cadre__box_discard(box);
-        cadre_reservation_release(charge);
         return NULL;
     }
     atomic_init(&weights->refs, 1);

@@ -129,6 +129,7 @@ void cadre__close_step(cadre_pool *pool)
         if (pool->reaper && !pool->close_expired) return;
         if (pool->reaper) { /* a destructor does not return */
             pool->report.abandoned_threads++;
+            cadre__thread_stop(&pool->reaper->thread);
             pool->executor->thread_detach(&pool->reaper->thread);
             pool->reaper = NULL;
         }

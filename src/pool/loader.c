@@ -316,7 +316,6 @@ static void deliver_joined(cadre_pool *pool, cadre__message *message)
 {
     cadre__task_thread *loader = CADRE__CONTAINER(message, cadre__task_thread, joining.message);
     pool->reaping--;
-    if (!loader->thread.abandoned) pool->threads_leaving--;
     loader->thread.dispose(&loader->thread);
 }
 
@@ -336,6 +335,7 @@ static void loader_exited(cadre_pool *pool, cadre__message *message)
 {
     cadre__task_thread *loader = CADRE__CONTAINER(message, cadre__task_thread, thread.exited);
     if (!cadre__list_empty(&loader->joining.link)) cadre__list_remove(&loader->joining.link);
+    if (!loader->thread.abandoned) pool->threads_leaving--;
     loader->joining.message.deliver = deliver_joined;
     loader->joining.run = run_join;
     loader->joining.orphan = orphan_join;
@@ -362,12 +362,12 @@ void cadre__loaders_give_up(cadre_pool *pool, cadre__deadline *deadline)
     cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), deadline, next);
 }
 
-static void fail_waiting_loads(cadre_pool *pool, int error)
+static void fail_waiting_loads(cadre_pool *pool, int error, const char *detail)
 {
     while (!cadre__list_empty(&pool->loads_waiting)) {
         load *l = CADRE__CONTAINER(pool->loads_waiting.next, load, task.link);
         cadre__list_remove(&l->task.link);
-        cadre_promise_fail(l->promise, error, "a loader thread could not be created");
+        cadre_promise_fail(l->promise, error, detail);
         load_free(pool, l);
     }
 }
@@ -392,7 +392,7 @@ void cadre__loaders_feed(cadre_pool *pool)
         cadre__thread_post(&loader->thread, &task->message.node);
     }
     for (uint32_t i = 0; i < pool->loader_count && threads == 0; i++) threads += pool->loaders[i] != NULL;
-    if (threads == 0) fail_waiting_loads(pool, CADRE_ETHREAD);
+    if (threads == 0) fail_waiting_loads(pool, CADRE_ETHREAD, "a loader thread could not be created");
 }
 
 bool cadre__loaders_stop(cadre_pool *pool)
@@ -415,6 +415,7 @@ bool cadre__loaders_stop(cadre_pool *pool)
 uint32_t cadre__loaders_abandon(cadre_pool *pool)
 {
     uint32_t count = 0;
+    fail_waiting_loads(pool, CADRE_ECLOSED, "the pool was closed");
     for (uint32_t i = 0; i < pool->loader_count; i++) {
         cadre__task_thread *loader = pool->loaders[i];
         if (!loader) continue;

@@ -74,5 +74,6 @@ void cadre__reap(cadre_pool *pool, cadre__task *task)
         task->message.deliver(pool, &task->message);
         return;
     }
+    cadre__pool_touch(pool); /* the loop lives until it comes back */
     cadre__thread_post(&pool->reaper->thread, &task->message.node);
 }

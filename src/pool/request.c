@@ -143,12 +143,12 @@ static void finish(cadre_request *request)
     cadre__table_remove(&pool->requests, request->id);
     cadre__deadline_clear(&pool->deadlines, &request->deadline);
     pool->open_requests--;
-    if (request->state == CADRE__ENDING) model->ending--;
     cadre__job *job = request->job;
     model->kind->finish(request, job, request->status);
 #ifdef CADRE__FAULT_DOUBLE_DONE
     if (request->state == CADRE__ENDING) model->kind->finish(request, job, request->status);
 #endif
+    model->ending--; /* until here it keeps the model */
     drop_held(request);
     if (job) cadre__job_free(&pool->heap, job);
     cadre__strfree(cadre__pool_allocator(pool), request->detail);
@@ -173,7 +173,7 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
         cadre__thread_nudge(&job->worker->runner->thread);
     }
     drop_held(request);
-    model->ending++;
+    if (request->state != CADRE__HOLDING) model->ending++;
     request->state = CADRE__ENDING;
     request->status = status;
     cadre__strfree(cadre__pool_allocator(pool), request->detail);
@@ -257,6 +257,7 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
         return;
     }
     model->running--;
+    model->ending++;
     request->status = job->status;
     if (job->status < 0 && job->detail) request->detail = cadre__strdup(cadre__pool_allocator(pool), job->detail);
     request->state = CADRE__HOLDING;

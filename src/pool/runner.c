@@ -318,6 +318,7 @@ static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work)
         set_busy(runner, false);
         return CADRE__TURN_WAIT;
     }
+    if (!cadre__inbox_empty(&thread->inbox)) return CADRE__TURN_AGAIN; /* the pool is gone, and jobs came before `stop` */
     cadre__box_clear(runner->box);
     set_busy(runner, false);
     return CADRE__TURN_EXIT;

@@ -269,6 +269,8 @@ static void deliver_starting(cadre_pool *pool, cadre__message *message)
     worker->context->on_progress = load_progress;
     cadre_load_context *context = cadre__load_ref(worker->context);
     cadre_future *future = worker->call(&worker->loader, context);
+    cadre__box *box = !future ? NULL : future->promise ? future->promise->box : future->box;
+    if (box && !box->charge) box->charge = cadre__reservation_retain(worker->charge); /* whatever becomes of the worker */
     if (!future) {
         fail_load(worker, CADRE_ELOAD, context->detail[0] ? context->detail : "the loader returned no future");
     } else if (cadre_future_on_complete(future, loaded, worker) != CADRE_OK) {
@@ -278,7 +280,6 @@ static void deliver_starting(cadre_pool *pool, cadre__message *message)
     } else {
         worker->future = future;
         cadre_future_on_progress(future, future_progress, worker);
-        if (future->promise && !future->promise->box->charge) future->promise->box->charge = cadre__reservation_retain(worker->charge);
         if (future->status == 0 && worker->options.load_timeout_ms != CADRE_NEVER) cadre_future_set_deadline(future, worker->options.load_timeout_ms);
         if (worker->status) cadre_future_cancel(future); /* the load callback stopped its own worker */
     }
@@ -328,7 +329,7 @@ static void attached(cadre_pool *pool, cadre__message *message)
     cadre__worker *worker = runner->worker;
     if (worker->status || runner->status < 0) {
         int status = worker->status ? worker->status : runner->status;
-        const char *detail = worker->status             ? (worker->detail ? worker->detail : "")
+        const char *detail = worker->status             ? (worker->detail ? worker->detail : cadre_strerror(status))
                              : runner->attach_detail[0] ? runner->attach_detail
                                                         : cadre_strerror(status);
         worker->status = status;
@@ -457,9 +458,14 @@ void cadre__worker_abandon(cadre__worker *worker)
 
 void cadre__worker_forget(cadre__worker *worker)
 {
+    cadre_pool *pool = worker->pool;
+    cadre_worker_id id = worker->id;
+    cadre_worker_exit_cb on_exit = worker->served ? worker->options.on_exit : NULL;
+    void *data = worker->data;
     count_as(worker, NULL);
     if (worker->context) end_load(worker);
     worker_free(worker);
+    if (on_exit) on_exit(pool, id, CADRE_ECLOSED, data);
 }
 
 int cadre_worker_stop(cadre_pool *pool, cadre_worker_id id)
