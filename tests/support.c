@@ -132,9 +132,10 @@ static void memory_free(void *pointer, size_t bytes, void *data)
         if (b->magic != BLOCK_LIVE) return;
     }
     atomic_fetch_sub_explicit(&m->blocks, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&m->bytes, (long)b->bytes, memory_order_relaxed);
     memset(b + 1, 0xdd, b->bytes);
     b->magic = BLOCK_DEAD;
+    /* Release, for fixture_end alone: nothing else acquires it, so no race is hidden. */
+    atomic_fetch_sub_explicit(&m->bytes, (long)b->bytes, memory_order_release);
     free(b);
 }
 
@@ -404,6 +405,7 @@ void fixture_end(fixture *fx)
     guard_leave();
     /* Threads that close had to abandon, or that end at this moment: the watchdog ends this if they never do. */
     while (fx->threads < INT_MAX && count_threads() > fx->threads) sched_yield();
+    (void)atomic_load_explicit(&fx->memory.bytes, memory_order_acquire); /* what abandoned threads did last */
     uv_close((uv_handle_t *)&fx->wake, NULL);
     uv_close((uv_handle_t *)&fx->look, NULL);
     uv_run(&fx->loop, UV_RUN_DEFAULT);
