@@ -59,10 +59,11 @@ static void cancel_everything(cadre_pool *pool)
         cadre__future_settle(CADRE__CONTAINER(pool->futures.next, cadre_future, link), CADRE_ECLOSED, NULL, "the pool was closed");
 }
 
+/* Everything that a close waits for is counted, so what others still post (they may never stop) does not hold it up. */
 static bool is_quiet(const cadre_pool *pool)
 {
     return !pool->open_requests && !pool->jobs_out && cadre__list_empty(&pool->worker_list) && !pool->pending_futures && !pool->promises && !pool->weights &&
-           !pool->reaping && cadre__list_empty(&pool->loads_waiting) && !pool->first;
+           !pool->reaping && cadre__list_empty(&pool->loads_waiting);
 }
 
 static void abandon(cadre_pool *pool)
