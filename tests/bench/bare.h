@@ -6,12 +6,14 @@
 
 typedef struct bare bare;
 
-/* sequences: how many run together; each has context_length tokens. With `own_threads` the engine gets a thread pool that lives as long as this, as its own programs make one; otherwise it
- * makes threads for each graph. Ends the program on an error. The engine's modules must be loaded already (a cadre model was loaded, or bare_load_engine called). */
+/* sequences: how many run together; each has context_length tokens. With `own_threads` the engine gets a thread pool that lives as long as this, as its own
+ * programs make one; otherwise it makes threads for each graph. Ends the program on an error. The engine's modules must be loaded already (a cadre model was
+ * loaded, or bare_load_engine called). */
 bare *bare_open(const char *path, int sequences, int context_length, int threads, int embeddings, int own_threads);
 void bare_close(bare *b);
 
-/* Greedy, n tokens each whatever they are, no text made of them. Prompts are tokenised with the special tokens the model asks for. Returns the tokens generated. */
+/* Greedy, n tokens each whatever they are, no text made of them. Prompts are tokenised with the special tokens the model asks for. Returns the tokens
+ * generated. */
 size_t bare_generate(bare *b, const char *const *prompts, int count, int n);
 
 /* count texts in one batch; out takes count × dimension floats, normalised. Returns the dimension. */

@@ -7,10 +7,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
+#include <unistd.h>
 
 static cpu_set_t all_cpus; /* what the program was started with */
 static int all_cpus_known;
+static uint64_t began_ns;
+static double began_busy;
 
 void bench_fail(const char *format, ...)
 {
@@ -50,9 +54,35 @@ static int parse_count(const char *name, const char *text, int max)
     return (int)value;
 }
 
+/* Seconds of CPU time since boot: all that was not idle, and what this process and its children used. */
+static void cpu_seconds(double *busy, double *own)
+{
+    unsigned long long user, nice, system, idle, wait, irq, soft, steal;
+    struct rusage self, children;
+    FILE *file = fopen("/proc/stat", "r");
+    int found = file ? fscanf(file, "cpu %llu %llu %llu %llu %llu %llu %llu %llu", &user, &nice, &system, &idle, &wait, &irq, &soft, &steal) : 0;
+    if (file) fclose(file);
+    getrusage(RUSAGE_SELF, &self);
+    getrusage(RUSAGE_CHILDREN, &children);
+    *busy = found == 8 ? (double)(user + nice + system + irq + soft + steal) / (double)sysconf(_SC_CLK_TCK) : NAN;
+    *own = (double)(self.ru_utime.tv_sec + self.ru_stime.tv_sec + children.ru_utime.tv_sec + children.ru_stime.tv_sec) +
+           (double)(self.ru_utime.tv_usec + self.ru_stime.tv_usec + children.ru_utime.tv_usec + children.ru_stime.tv_usec) / 1e6;
+}
+
+void bench_finish(const bench_args *args)
+{
+    double busy, own, seconds = (double)(bench_now_ns() - began_ns) / 1e9;
+    cpu_seconds(&busy, &own);
+    double others = fmax(0, busy - began_busy - own) / (seconds * (double)CPU_COUNT(&all_cpus)) * 100;
+    bench_note(args, "%.0f s, during which other processes and the hypervisor took %.0f %% of the CPUs", seconds, others);
+}
+
 void bench_parse(bench_args *args, int argc, char **argv)
 {
+    double own;
     know_cpus();
+    began_ns = bench_now_ns();
+    cpu_seconds(&began_busy, &own);
     *args = (bench_args){.rounds = 7, .threads = CPU_COUNT(&all_cpus), .folder = "."};
     for (int i = 1; i < argc; i++) {
         const char *name = argv[i];
@@ -62,14 +92,22 @@ void bench_parse(bench_args *args, int argc, char **argv)
         }
         if (i + 1 == argc) bench_fail("unknown argument, or one without its value: %s", name);
         const char *value = argv[++i];
-        if (strcmp(name, "--rounds") == 0) args->rounds = parse_count(name, value, BENCH_ROUNDS_MAX);
-        else if (strcmp(name, "--threads") == 0) args->threads = parse_count(name, value, 1024);
-        else if (strcmp(name, "--server") == 0) args->server = value;
-        else if (strcmp(name, "--smollm2") == 0) args->smollm2 = value;
-        else if (strcmp(name, "--minilm") == 0) args->minilm = value;
-        else if (strcmp(name, "--engine") == 0) args->engine = value;
-        else if (strcmp(name, "--folder") == 0) args->folder = value;
-        else bench_fail("unknown argument: %s", name);
+        if (strcmp(name, "--rounds") == 0)
+            args->rounds = parse_count(name, value, BENCH_ROUNDS_MAX);
+        else if (strcmp(name, "--threads") == 0)
+            args->threads = parse_count(name, value, 1024);
+        else if (strcmp(name, "--server") == 0)
+            args->server = value;
+        else if (strcmp(name, "--smollm2") == 0)
+            args->smollm2 = value;
+        else if (strcmp(name, "--minilm") == 0)
+            args->minilm = value;
+        else if (strcmp(name, "--engine") == 0)
+            args->engine = value;
+        else if (strcmp(name, "--folder") == 0)
+            args->folder = value;
+        else
+            bench_fail("unknown argument: %s", name);
     }
 }
 
@@ -156,8 +194,10 @@ void bench_pin(int cpu)
     cpu_set_t set;
     know_cpus();
     CPU_ZERO(&set);
-    if (cpu >= 0) CPU_SET((size_t)cpu, &set);
-    else set = all_cpus;
+    if (cpu >= 0)
+        CPU_SET((size_t)cpu, &set);
+    else
+        set = all_cpus;
     if (sched_setaffinity(0, sizeof set, &set) != 0) bench_fail("sched_setaffinity: %s", strerror(errno));
 }
 
@@ -193,8 +233,10 @@ void bench_row_round(bench_row *row, int round, bench_side ours, bench_side peer
 
 static void print_number(const char *name, double value)
 {
-    if (isfinite(value)) printf(", \"%s\": %.6g", name, value);
-    else printf(", \"%s\": null", name);
+    if (isfinite(value))
+        printf(", \"%s\": %.6g", name, value);
+    else
+        printf(", \"%s\": null", name);
 }
 
 static void print_json(const bench_row *row, double value, double peer_value, double ratio, double spread)
@@ -202,8 +244,10 @@ static void print_json(const bench_row *row, double value, double peer_value, do
     printf("{\"case\": \"%s\", \"metric\": \"%s\"", row->name, row->metric);
     print_number("value", value);
     printf(", \"unit\": \"%s\", \"peer\": ", row->unit);
-    if (row->peer) printf("\"%s\"", row->peer);
-    else printf("null");
+    if (row->peer)
+        printf("\"%s\"", row->peer);
+    else
+        printf("null");
     print_number("peer_value", peer_value);
     print_number("ratio", ratio);
     print_number("spread", spread);
@@ -213,14 +257,16 @@ static void print_json(const bench_row *row, double value, double peer_value, do
 static void print_text(const bench_row *row, double value, double peer_value, double ratio, double spread)
 {
     printf("%-11s %-34s %11.5g %-13s", row->name, row->metric, value, row->unit);
-    if (row->peer) printf(" %-38s %11.5g  ratio %-8.4g spread %-5.2f", row->peer, peer_value, ratio, spread);
-    else printf(" %-38s %11s        %-8s spread %-5.2f", "-", "", "", spread);
+    if (row->peer)
+        printf(" %-38s %11.5g  ratio %-8.4g spread %-5.2f", row->peer, peer_value, ratio, spread);
+    else
+        printf(" %-38s %11s        %-8s spread %-5.2f", "-", "", "", spread);
     printf(" (target: %s)\n", row->target);
 }
 
 void bench_row_print(const bench_args *args, const bench_row *row)
 {
-    double ratios[BENCH_ROUNDS_MAX], ratio = NAN, peer_value = NAN, spread;
+    double ratios[BENCH_ROUNDS_MAX] = {0}, ratio = NAN, peer_value = NAN, spread;
     if (row->rounds == 0) return;
     double value = bench_median(row->values, row->rounds);
     if (row->peer) {

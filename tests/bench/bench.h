@@ -1,7 +1,8 @@
 /* What the measuring programs share: arguments, time, statistics, placement of threads, and rows.
  *
- * A row compares one figure with a peer or floor that was measured in the same run, round by round, in alternation: its value and peer_value are the medians over the rounds, its ratio
- * the median of the rounds' ratios (value to peer_value), its spread (max − min) / median of those ratios. A row without a peer has no ratio; its spread is that of the values. */
+ * A row compares one figure with a peer or floor that was measured in the same run, round by round, in alternation: its value and peer_value are the medians
+ * over the rounds, its ratio the median of the rounds' ratios (value to peer_value), its spread (max − min) / median of those ratios. A row without a peer has
+ * no ratio; its spread is that of the values. */
 #ifndef CADRE_BENCH_H
 #define CADRE_BENCH_H
 
@@ -23,6 +24,9 @@ typedef struct bench_args {
 
 /* --json --rounds N --threads N --server FILE --smollm2 FILE --minilm FILE --engine FOLDER --folder FOLDER; ends the program on anything else. */
 void bench_parse(bench_args *args, int argc, char **argv);
+
+/* Last: a note of how busy other processes kept the CPUs meanwhile, which is what the spreads come from. Children must have been waited for. */
+void bench_finish(const bench_args *args);
 
 /* Prints "bench: …" to stderr and ends the program. */
 _Noreturn void bench_fail(const char *format, ...) __attribute__((format(printf, 1, 2)));
@@ -68,7 +72,8 @@ typedef struct bench_row {
     double peer_values[BENCH_ROUNDS_MAX];
 } bench_row;
 
-void bench_row_init(bench_row *row, const char *name, const char *unit, const char *peer, const char *target, const char *metric, ...) __attribute__((format(printf, 6, 7)));
+void bench_row_init(bench_row *row, const char *name, const char *unit, const char *peer, const char *target, const char *metric, ...)
+    __attribute__((format(printf, 6, 7)));
 /* One round; the peer's value is not looked at in a row without a peer. */
 void bench_row_add(bench_row *row, double value, double peer_value);
 void bench_row_print(const bench_args *args, const bench_row *row);

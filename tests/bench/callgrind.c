@@ -75,7 +75,8 @@ static size_t find_function(reader *r, const char *text)
     return r->profile.count++;
 }
 
-/* The lines that matter: fn= (whose cost follows), cfn= (may define a name), calls= (the next line is the callee's cost), and "line cost", the line possibly relative or "*". */
+/* The lines that matter: fn= (whose cost follows), cfn= (may define a name), calls= (the next line is the callee's cost), and "line cost", the line possibly
+ * relative or "*". */
 static void read_line(reader *r, const char *line)
 {
     if (strncmp(line, "fn=", 3) == 0) {

@@ -1,6 +1,7 @@
 /* coldstart: a request for a model that is not loaded, until its first piece of text. The file is in the page cache.
  *
- *   first_token   against llama-server in router mode (one that runs already), whose request makes it load the same file; the better of its defaults and of --no-warmup
+ *   first_token   against llama-server in router mode (one that runs already), whose request makes it load the same file; the better of its defaults and of
+ * --no-warmup
  *
  * Both sides: the same prompt, four slots of 1,024 tokens, the same number of engine threads. Between two rounds the model is unloaded on both. */
 #include "engine.h"
@@ -138,5 +139,6 @@ int main(int argc, char **argv)
     if (args.server) bench_note(&args, "llama-server was faster without its warm-up in %d of %d rounds", no_warmup_won, args.rounds);
     for (int i = 0; i < 2; i++) server_stop(&s.routers[i]);
     engine_close(&s.host);
+    bench_finish(&args);
     return 0;
 }

@@ -14,11 +14,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ROUND_TRIPS 4000
-#define REQUESTS 100000
+#define ROUND_TRIPS 10000
+#define REQUESTS 400000
 #define IN_FLIGHT 64
 #define COUNTED 12800 /* requests under valgrind */
-#define TOP 14
+#define TOP 24
 
 void bench_measured(noop_host *host, queue_work_host *queue, size_t count);
 
@@ -89,8 +89,10 @@ static void measure_placement(const bench_args *args, const bench_placement *pla
 
 __attribute__((noinline)) void bench_measured(noop_host *host, queue_work_host *queue, size_t count)
 {
-    if (host) noop_run(host, count, IN_FLIGHT, NULL);
-    else queue_work_run(queue, count, IN_FLIGHT);
+    if (host)
+        noop_run(host, count, IN_FLIGHT, NULL);
+    else
+        queue_work_run(queue, count, IN_FLIGHT);
 }
 
 /* Both threads on one CPU: what valgrind's one-at-a-time scheduling amounts to anyway, and nothing spins. */
@@ -168,5 +170,6 @@ int main(int argc, char **argv)
     if (count < 3) bench_note(&args, "one CPU: no row with two");
     for (int i = 0; i < count; i++) measure_placement(&args, &placements[i]);
     measure_instructions(&args, argv[0]);
+    bench_finish(&args);
     return 0;
 }

@@ -1,7 +1,8 @@
 /* embed: 32 clients at once, each sending one text of 8 to 24 words and its next one when it has the vector, until all have been answered; every text is new.
  *
  *   texts_per_s_vs_bare     against a bare llama.cpp loop that takes 32 texts in one batch
- *   texts_per_s_vs_server   against llama-server's /v1/embeddings with a slot for each client and room for all in one batch, the better of its defaults and of passive waiting
+ *   texts_per_s_vs_server   against llama-server's /v1/embeddings with a slot for each client and room for all in one batch, the better of its defaults and of
+ * passive waiting
  *
  * All sides use the same number of engine threads (--threads; by default the CPUs). Before anything is measured, the three vectors of one text are compared. */
 #include "bare.h"
@@ -127,7 +128,8 @@ static double run_server(sides *s, int passive)
 static server start_server(const bench_args *args, int passive)
 {
     char threads[16], tokens[16], slots[16];
-    const char *arguments[24] = {"-m", args->minilm, "--embeddings", "-t", threads, "-c", tokens, "-b", tokens, "-ub", tokens, "-np", slots, "--cache-ram", "0", "--no-ui"};
+    const char *arguments[24] = {"-m",   args->minilm, "--embeddings", "-t",  threads, "-c",          tokens, "-b",
+                                 tokens, "-ub",        tokens,         "-np", slots,   "--cache-ram", "0",    "--no-ui"};
     snprintf(threads, sizeof threads, "%d", args->threads);
     snprintf(tokens, sizeof tokens, "%d", CLIENTS * TEXT_TOKENS);
     snprintf(slots, sizeof slots, "%d", CLIENTS);
@@ -223,5 +225,6 @@ int main(int argc, char **argv)
     for (int i = 0; i < 2; i++) server_stop(&s.servers[i]);
     bare_close(s.floor);
     engine_close(&s.host);
+    bench_finish(&args);
     return 0;
 }

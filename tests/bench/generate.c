@@ -1,5 +1,5 @@
-/* generate: 8 requests of 64 tokens, from 1, 4 or 8 clients at once, each client sending its next request when it has the answer to the one before. Greedy; prompts of about 20 tokens are part
- * of the time; every prompt is new.
+/* generate: 8 requests of 64 tokens, from 1, 4 or 8 clients at once, each client sending its next request when it has the answer to the one before. Greedy;
+ * prompts of about 20 tokens are part of the time; every prompt is new.
  *
  *   tokens_per_s_vs_bare_N     against a bare llama_decode loop: N sequences in one batch, one after another where that takes several turns
  *   tokens_per_s_vs_server_N   against llama-server with as many slots, the better of its defaults and of passive waiting (OMP_WAIT_POLICY=passive, --poll 0)
@@ -201,5 +201,6 @@ int main(int argc, char **argv)
     for (int i = 0; i < 2; i++) server_stop(&s.servers[i]);
     bare_close(s.floor);
     engine_close(&s.host);
+    bench_finish(&args);
     return 0;
 }

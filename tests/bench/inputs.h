@@ -4,7 +4,8 @@
 
 #include <stddef.h>
 
-/* About 20 tokens, to be continued without a chat template; no two begin alike, so that no side can keep a prompt's beginning. SmolLM2 continues each for more than 64 tokens. */
+/* About 20 tokens, to be continued without a chat template; no two begin alike, so that no side can keep a prompt's beginning. SmolLM2 continues each for more
+ * than 64 tokens. */
 void input_prompt(size_t number, char *buffer, size_t size);
 /* A sentence of 8 to 24 words. */
 void input_text(size_t number, char *buffer, size_t size);

@@ -66,7 +66,8 @@ static void do_load(const loads *l, int index)
 
 /* ---- the model ---- */
 
-static int no_embed(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens, int *status)
+static int no_embed(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens,
+                    int *status)
 {
     (void)self, (void)ops, (void)texts, (void)task, (void)truncate, (void)status;
     memset(out, 0, count * sizeof *out);
@@ -136,7 +137,8 @@ static cadre_text_embedding_future *load_async(cadre_load_context *context, void
 {
     cadre_text_embedding_future *future;
     async_read *r = calloc(1, sizeof *r);
-    if (!r || !(r->buffer.base = malloc(CHUNK)) || cadre_text_embedding_promise_create(cadre_load_pool(context), &r->promise, &future) < 0) bench_fail("out of memory");
+    if (!r || !(r->buffer.base = malloc(CHUNK)) || cadre_text_embedding_promise_create(cadre_load_pool(context), &r->promise, &future) < 0)
+        bench_fail("out of memory");
     r->buffer.len = CHUNK;
     r->l = data;
     r->request.data = r;
@@ -307,7 +309,9 @@ void loads_open(loads *l, uv_loop_t *loop, cadre_pool *pool, const char *folder)
     }
     int rc = cadre_weights_load_blocking(pool, load_weights, l, NULL, NULL, &l->weights);
     if (rc < 0) bench_fail("loading weights: %s", cadre_err_name(rc));
-    while (!cadre_weights_future_get(l->weights)) uv_run(loop, UV_RUN_ONCE);
+    const cadre_future *weights = cadre_weights_future_untyped(l->weights);
+    while ((rc = cadre_future_status(weights)) == CADRE_EAGAIN) uv_run(loop, UV_RUN_ONCE);
+    if (rc < 0) bench_fail("loading weights: %s (%s)", cadre_err_name(rc), cadre_future_detail(weights));
 }
 
 void loads_close(loads *l)

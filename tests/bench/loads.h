@@ -1,7 +1,7 @@
 /* The loads of the stall case, and four ways to run all of them: by the library, by bare threads, by uv_queue_work.
  *
- * Load i is of kind i % 3: blocking (reads the file of 100 MB in pieces of 1 MB, then computes for about 200 ms of CPU time, a fixed amount of work), asynchronous (reads the same file
- * by uv_fs_read), preloaded (a model around weights that are there already). */
+ * Load i is of kind i % 3: blocking (reads the file of 100 MB in pieces of 1 MB, then computes for about 200 ms of CPU time, a fixed amount of work),
+ * asynchronous (reads the same file by uv_fs_read), preloaded (a model around weights that are there already). */
 #ifndef CADRE_BENCH_LOADS_H
 #define CADRE_BENCH_LOADS_H
 

@@ -15,7 +15,8 @@ static int noop_attach(void *self, cadre_op *op)
     return 0;
 }
 
-static int noop_embed(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens, int *status)
+static int noop_embed(void *self, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *tokens,
+                      int *status)
 {
     (void)self, (void)ops, (void)texts, (void)task, (void)truncate, (void)status;
     for (size_t i = 0; i < count; i++) {
@@ -56,7 +57,7 @@ HOST void bench_host_submit(noop_host *host)
 {
     cadre_embed_params params = CADRE_EMBED_PARAMS_INIT;
     params.key = "noop";
-    params.text = "no operation";
+    params.text = "no-op";
     params.on_done = bench_host_done;
     params.data = host;
     host->to_start--;
@@ -100,7 +101,9 @@ uint64_t noop_run(noop_host *host, size_t count, size_t in_flight, double *laten
 
 void noop_close(noop_host *host)
 {
-    int rc = cadre_pool_close(host->pool, NULL, on_closed);
+    cadre_close_options options = CADRE_CLOSE_OPTIONS_INIT;
+    options.data = host;
+    int rc = cadre_pool_close(host->pool, &options, on_closed);
     if (rc == 0) {
         uv_run(&host->loop, UV_RUN_DEFAULT);
         rc = uv_loop_close(&host->loop);

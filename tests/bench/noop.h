@@ -1,5 +1,5 @@
-/* A pool with one worker that does nothing: a text embedding model of one dimension whose operation writes one zero. One text a request and one request an operation, so that every
- * request pays for its own way to the worker and back. */
+/* A pool with one worker that does nothing: a text embedding model of one dimension whose operation writes one zero. One text a request and one request an
+ * operation, so that every request pays for its own way to the worker and back. */
 #ifndef CADRE_BENCH_NOOP_H
 #define CADRE_BENCH_NOOP_H
 

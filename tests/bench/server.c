@@ -31,7 +31,8 @@ static int free_port(void)
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
     socklen_t length = sizeof address;
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (fd < 0 || bind(fd, (struct sockaddr *)&address, length) != 0 || getsockname(fd, (struct sockaddr *)&address, &length) != 0) bench_fail("no free port: %s", strerror(errno));
+    if (fd < 0 || bind(fd, (struct sockaddr *)&address, length) != 0 || getsockname(fd, (struct sockaddr *)&address, &length) != 0)
+        bench_fail("no free port: %s", strerror(errno));
     close(fd);
     return ntohs(address.sin_port);
 }
@@ -69,7 +70,8 @@ server server_start(const char *program, const char *const *arguments, int passi
     if (s.pid == 0) become_server(program, arguments, s.port, passive, log);
     uint64_t start = bench_now_ns();
     while (http_once(&s, "GET", "/health", "", NULL, answer, sizeof answer, NULL) != 200) {
-        if (waitpid(s.pid, NULL, WNOHANG) == s.pid || bench_now_ns() - start > START_SECONDS * 1000000000ull) bench_fail("llama-server does not start: see %s", log);
+        if (waitpid(s.pid, NULL, WNOHANG) == s.pid || bench_now_ns() - start > START_SECONDS * 1000000000ull)
+            bench_fail("llama-server does not start: see %s", log);
         nanosleep(&(struct timespec){0, 50000000}, NULL); /* between two questions: it has no way to tell */
     }
     return s;
@@ -104,7 +106,8 @@ static int connect_to(const server *s)
 static int send_request(int fd, const char *method, const char *path, const char *body)
 {
     char text[BODY_MAX + 512];
-    int length = snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", method, path, strlen(body), body);
+    int length = snprintf(text, sizeof text, "%s %s HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", method,
+                          path, strlen(body), body);
     if (length < 0 || (size_t)length >= sizeof text) bench_fail("a request is too long");
     return send(fd, text, (size_t)length, MSG_NOSIGNAL) == length ? 0 : -1;
 }

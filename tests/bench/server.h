@@ -1,5 +1,5 @@
-/* The peer llama-server: a child process on a port of the loopback interface, and a client for it. One thread, plain sockets and poll, connections kept open: on two cores the client
- * must not take part in what it measures. */
+/* The peer llama-server: a child process on a port of the loopback interface, and a client for it. One thread, plain sockets and poll, connections kept open:
+ * on two cores the client must not take part in what it measures. */
 #ifndef CADRE_BENCH_SERVER_H
 #define CADRE_BENCH_SERVER_H
 
@@ -12,8 +12,8 @@ typedef struct server {
     int port;
 } server;
 
-/* Starts `program` with the arguments (NULL-terminated, --host and --port are added), with what it prints in folder/server.log, and waits until GET /health answers 200.
- * passive: OMP_WAIT_POLICY=passive is set for it. It ends with this process at the latest. */
+/* Starts `program` with the arguments (NULL-terminated, --host and --port are added), with what it prints in folder/server.log, and waits until GET /health
+ * answers 200. passive: OMP_WAIT_POLICY=passive is set for it. It ends with this process at the latest. */
 server server_start(const char *program, const char *const *arguments, int passive, const char *folder);
 void server_stop(server *s);
 
@@ -28,12 +28,12 @@ typedef struct http_requests {
     void *data;
 } http_requests;
 
-/* Sends `count` POST requests over `clients` connections, each as soon as its connection is free. Returns the wall time from the first request to the last answer in ns. The connections
- * are opened before and stay open. */
+/* Sends `count` POST requests over `clients` connections, each as soon as its connection is free. Returns the wall time from the first request to the last
+ * answer in ns. The connections are opened before and stay open. */
 uint64_t http_run(const server *s, const http_requests *requests);
 
-/* One request on a connection of its own. `until`: returns as soon as this text has arrived (NULL: at the end). Returns the HTTP status; *elapsed_ns, from sending to then; the answer so far,
- * headers included, in `answer`. */
+/* One request on a connection of its own. `until`: returns as soon as this text has arrived (NULL: at the end). Returns the HTTP status; *elapsed_ns, from
+ * sending to then; the answer so far, headers included, in `answer`. */
 int http_once(const server *s, const char *method, const char *path, const char *body, const char *until, char *answer, size_t size, uint64_t *elapsed_ns);
 
 #endif
