@@ -26,54 +26,50 @@ static payload *payload_of(const cadre__job *job)
 
 /* ---- the loop: submission ---- */
 
-static int check_texts(cadre_pool *pool, const char *const *texts, size_t count)
+/* Adds up the bytes of the texts with their terminators. */
+static int check_texts(cadre_pool *pool, const char *const *texts, size_t count, size_t *bytes)
 {
     for (size_t i = 0; i < count; i++) {
         if (!texts[i]) return cadre__pool_refuse(pool, CADRE_EINVAL, "texts[%zu] is NULL", i);
-        size_t wrong = cadre__utf8_invalid(texts[i], strlen(texts[i]));
+        size_t length = strlen(texts[i]), wrong = cadre__utf8_invalid(texts[i], length);
         if (wrong != SIZE_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "texts[%zu] is not UTF-8 at byte %zu", i, wrong);
+        if (!cadre__add(*bytes, length + 1, bytes)) return cadre__pool_refuse(pool, CADRE_ENOMEM, "the texts are too long");
     }
     return CADRE_OK;
 }
 
-static size_t copy_string(char *to, const char *from)
+/* `bytes`: of the texts. */
+static cadre__job *make_texts(cadre_pool *pool, const char *const *texts, size_t count, size_t bytes, const cadre_embed_params *params)
 {
-    size_t length = strlen(from) + 1;
-    memcpy(to, from, length);
-    return length;
-}
-
-static cadre__job *make_texts(cadre_pool *pool, const char *const *texts, size_t count, const cadre_embed_params *params)
-{
-    const char *task = params->task ? params->task : "";
     bool lent = params->options.release != NULL;
-    size_t bytes = sizeof(payload) + count * sizeof(char *) + strlen(task) + 1;
-    for (size_t i = 0; !lent && i < count; i++)
-        if (!cadre__add(bytes, strlen(texts[i]) + 1, &bytes)) return NULL;
-    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_EMBEDDING], bytes, sizeof(payload));
+    size_t task_bytes = params->task ? strlen(params->task) + 1 : 0, size = sizeof(payload) + count * sizeof(char *);
+    if (!cadre__add(size, task_bytes, &size) || (!lent && !cadre__add(size, bytes, &size))) return NULL;
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_EMBEDDING], size, sizeof(payload));
     if (!job) return NULL;
     payload *p = payload_of(job);
     p->count = count;
     p->truncate = params->truncate != 0;
     p->texts = (const char **)(void *)(p + 1);
     char *end = (char *)(p->texts + count);
-    p->task = end;
-    end += copy_string(end, task);
+    p->task = params->task ? memcpy(end, params->task, task_bytes) : "";
+    end += task_bytes;
     for (size_t i = 0; i < count; i++) {
         p->texts[i] = lent ? texts[i] : end;
-        if (!lent) end += copy_string(end, texts[i]);
+        size_t length = lent ? 0 : count == 1 ? bytes : strlen(texts[i]) + 1;
+        memcpy(end, texts[i], length);
+        end += length;
     }
     return job;
 }
 
-static int check_embed(cadre_pool *pool, const cadre_embed_params *p)
+static int check_embed(cadre_pool *pool, const cadre_embed_params *p, size_t *bytes)
 {
     if (!p->on_done) return cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
     if (!p->text == !p->texts) return cadre__pool_refuse(pool, CADRE_EINVAL, p->text ? "both text and texts are set" : "text and texts are NULL");
     if (p->texts && (p->count < 1 || p->count > CADRE_EMBED_TEXTS_MAX))
         return cadre__pool_refuse(pool, CADRE_EINVAL, "count is %zu, not within 1…%d", p->count, CADRE_EMBED_TEXTS_MAX);
     if (p->task && cadre__utf8_invalid(p->task, strlen(p->task)) != SIZE_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "task is not UTF-8");
-    return p->texts ? check_texts(pool, p->texts, p->count) : check_texts(pool, &p->text, 1);
+    return p->texts ? check_texts(pool, p->texts, p->count, bytes) : check_texts(pool, &p->text, 1, bytes);
 }
 
 int cadre_embed(cadre_pool *pool, const cadre_embed_params *theirs, cadre_request_id *out)
@@ -84,12 +80,13 @@ int cadre_embed(cadre_pool *pool, const cadre_embed_params *theirs, cadre_reques
     cadre_embed_params old;
     const cadre_embed_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
     if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_params");
-    cadre__submission submission = {.data = params->data, .on_done.embeddings = params->on_done};
+    cadre__submission submission = {.options = &params->options, .data = params->data, .on_done.embeddings = params->on_done};
     struct cadre__model *model = NULL;
-    int rc = check_embed(pool, params);
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_EMBEDDING, params->key, &params->options, &submission.options, &model);
+    size_t bytes = 0;
+    int rc = check_embed(pool, params, &bytes);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_EMBEDDING, params->key, &params->options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(&params->options, rc);
-    submission.job = params->texts ? make_texts(pool, params->texts, params->count, params) : make_texts(pool, &params->text, 1, params);
+    submission.job = params->texts ? make_texts(pool, params->texts, params->count, bytes, params) : make_texts(pool, &params->text, 1, bytes, params);
     rc = cadre__request_submit(pool, model, &submission, out);
     return rc == CADRE_OK ? rc : cadre__refuse_lent(&params->options, rc);
 }
@@ -114,11 +111,11 @@ int cadre_embed_images(cadre_pool *pool, const cadre_embed_images_params *theirs
     cadre_embed_images_params old;
     const cadre_embed_images_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
     if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_embed_images_params");
-    cadre__submission submission = {.data = params->data, .on_done.embeddings = params->on_done};
+    cadre__submission submission = {.options = &params->options, .data = params->data, .on_done.embeddings = params->on_done};
     struct cadre__model *model = NULL;
     int rc = params->on_done ? cadre__images_check(pool, params->images, params->count, CADRE_EMBED_IMAGES_MAX)
                              : cadre__pool_refuse(pool, CADRE_EINVAL, "on_done is NULL");
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_IMAGE_EMBEDDING, params->key, &params->options, &submission.options, &model);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_IMAGE_EMBEDDING, params->key, &params->options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(&params->options, rc);
     submission.job = make_images(pool, params);
     rc = cadre__request_submit(pool, model, &submission, out);
@@ -135,7 +132,7 @@ size_t cadre__embedding_rows(const cadre__job *job)
 bool cadre__embedding_joins(const cadre__job *a, const cadre__job *b)
 {
     const payload *p = payload_of(a), *q = payload_of(b);
-    return p->truncate == q->truncate && strcmp(p->task, q->task) == 0;
+    return p->truncate == q->truncate && (p->task == q->task || strcmp(p->task, q->task) == 0);
 }
 
 void cadre__embedding_finish(cadre_request *request, cadre__job *job, int status)

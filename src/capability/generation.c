@@ -164,11 +164,11 @@ int cadre__refuse_lent(const cadre_request_options *options, int error)
 
 int cadre__generation_submit(cadre_pool *pool, const cadre__generation_request *r, cadre_request_id *out)
 {
-    cadre__submission submission = {.data = r->data, .on_part.text = r->on_text, .on_done.generation = r->on_done};
+    cadre__submission submission = {.options = r->options, .data = r->data, .on_part.text = r->on_text, .on_done.generation = r->on_done};
     struct cadre__model *model = NULL;
     int rc = check(pool, r);
     if (rc == CADRE_OK && r->capability == CADRE_VISION) rc = cadre__images_check(pool, r->images, r->image_count, CADRE_DESCRIBE_IMAGES_MAX);
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, r->capability, r->key, r->options, &submission.options, &model);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, r->capability, r->key, r->options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(r->options, rc);
     submission.job = make_job(pool, r);
     rc = cadre__request_submit(pool, model, &submission, out);

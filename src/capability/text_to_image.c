@@ -80,10 +80,10 @@ int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *th
     cadre_generate_image_params old;
     const cadre_generate_image_params *params = cadre__view(theirs, &old, &defaults, sizeof old);
     if (!params) return cadre__pool_refuse(pool, CADRE_EINVAL, "params.size is not that of cadre_generate_image_params");
-    cadre__submission submission = {.data = params->data, .on_part.step = params->on_step, .on_done.image = params->on_done};
+    cadre__submission submission = {.options = &params->options, .data = params->data, .on_part.step = params->on_step, .on_done.image = params->on_done};
     struct cadre__model *model = NULL;
     int rc = check(pool, params);
-    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_TO_IMAGE, params->key, &params->options, &submission.options, &model);
+    if (rc == CADRE_OK) rc = cadre__request_admit(pool, CADRE_TEXT_TO_IMAGE, params->key, &params->options, &model);
     if (rc != CADRE_OK) return cadre__refuse_lent(&params->options, rc);
     submission.job = make_job(pool, params);
     rc = cadre__request_submit(pool, model, &submission, out);

@@ -69,7 +69,12 @@ static size_t utf8_sequence(const unsigned char *s, size_t left)
 size_t cadre__utf8_invalid(const char *text, size_t length)
 {
     const unsigned char *bytes = (const unsigned char *)text;
-    for (size_t i = 0; i < length;) {
+    size_t i = 0;
+    for (uint64_t word; length - i >= sizeof word; i += sizeof word) { /* most text is ASCII */
+        memcpy(&word, bytes + i, sizeof word);
+        if (word & UINT64_C(0x8080808080808080)) break;
+    }
+    while (i < length) {
         size_t n = utf8_sequence(bytes + i, length - i);
         if (n == 0) return i;
         i += n;

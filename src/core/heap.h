@@ -44,6 +44,13 @@ static inline void *cadre__heap_take(cadre__heap *heap, size_t bytes)
     return heap->allocator.alloc(cadre__heap_rounded(bytes), heap->allocator.data);
 }
 
+static inline void *cadre__heap_zero(cadre__heap *heap, size_t bytes)
+{
+    void *block = cadre__heap_take(heap, bytes);
+    if (block) memset(block, 0, bytes);
+    return block;
+}
+
 static inline void cadre__heap_give(cadre__heap *heap, void *block, size_t bytes)
 {
     if (!block) return;

@@ -32,6 +32,7 @@ static bool grow(cadre_pool *pool)
 cadre__model *cadre__model_find(const cadre_pool *pool, const char *key)
 {
     if (!pool->model_buckets) return NULL;
+    if (pool->recent && strcmp(pool->recent->key, key) == 0) return pool->recent;
     uint64_t hash = hash_of(key);
     for (cadre__model *model = pool->models[hash % pool->model_buckets]; model; model = model->next)
         if (model->hash == hash && strcmp(model->key, key) == 0) return model;
@@ -75,6 +76,7 @@ cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capabili
 static void model_free(cadre__model *model)
 {
     cadre_pool *pool = model->pool;
+    if (pool->recent == model) pool->recent = NULL;
     cadre__list_remove(&model->dirty);
     cadre__deadline_clear(&pool->deadlines, &model->window);
     cadre__strfree(cadre__pool_allocator(pool), model->key);
@@ -203,7 +205,7 @@ static size_t rows_waiting(const cadre__model *model)
 static cadre__job *gather(cadre__model *model)
 {
     if (!model->kind->batches) return take(first_in_line(model));
-    if (wait_for_more(model, rows_waiting(model))) return NULL;
+    if (model->slots > 1 && wait_for_more(model, rows_waiting(model))) return NULL;
     cadre__job *first = take(first_in_line(model)), *last = first;
     size_t rows = model->kind->rows(first);
     while (rows < model->slots && model->queued) {

@@ -53,6 +53,7 @@ struct cadre_pool {
     cadre__table workers, requests;
     cadre__list worker_list;      /* all that are not freed */
     struct cadre__model **models; /* hash table by key */
+    struct cadre__model *recent;  /* the one that was asked for last */
     size_t model_count, model_buckets;
     cadre__list dirty;      /* models that may have something to dispatch */
     cadre__list publishing; /* workers with jobs to publish */

@@ -8,22 +8,19 @@ static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline);
 
 /* ---- submission ---- */
 
-static int check_options(cadre_pool *pool, const cadre_request_options *theirs, cadre_request_options *options)
+static int check_options(cadre_pool *pool, const cadre_request_options *options)
 {
-    *options = (cadre_request_options)CADRE_REQUEST_OPTIONS_INIT;
-    if (!cadre__overlay(options, sizeof *options, theirs)) return cadre__pool_refuse(pool, CADRE_EINVAL, "options.size is not that of cadre_request_options");
-    if (options->priority == CADRE_DEFAULT) options->priority = CADRE_PRIORITY_NORMAL;
-    if (options->priority < 0 || options->priority >= CADRE_PRIORITY_COUNT)
+    if (options->size != sizeof *options) return cadre__pool_refuse(pool, CADRE_EINVAL, "options.size is not that of cadre_request_options");
+    if (options->priority != CADRE_DEFAULT && (options->priority < 0 || options->priority >= CADRE_PRIORITY_COUNT))
         return cadre__pool_refuse(pool, CADRE_EINVAL, "options.priority is %d, not a cadre_priority", options->priority);
-    if (options->timeout_ms == CADRE_DEFAULT) options->timeout_ms = CADRE_NEVER;
-    if (options->timeout_ms <= 0) return cadre__pool_refuse(pool, CADRE_EINVAL, "options.timeout_ms is %lld, not above 0", (long long)options->timeout_ms);
+    if (options->timeout_ms != CADRE_DEFAULT && options->timeout_ms <= 0)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "options.timeout_ms is %lld, not above 0", (long long)options->timeout_ms);
     return CADRE_OK;
 }
 
-int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options,
-                         cadre__model **out)
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *options, cadre__model **out)
 {
-    int rc = check_options(pool, theirs, options);
+    int rc = check_options(pool, options);
     if (rc != CADRE_OK) return rc;
     if (pool->closing) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
     if (!key) return cadre__pool_refuse(pool, CADRE_EINVAL, "key is NULL");
@@ -34,6 +31,7 @@ int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const ch
                                   cadre_capability_name(capability));
     if (model->queued >= model->capacity)
         return cadre__pool_refuse(pool, CADRE_EFULL, "%llu requests wait for \"%.200s\", which is its capacity", (unsigned long long)model->queued, key);
+    pool->recent = model;
     *out = model;
     return CADRE_OK;
 }
@@ -49,22 +47,24 @@ static cadre_request *make_request(cadre__model *model, const cadre__submission 
 {
     cadre_pool *pool = model->pool;
     const cadre_allocator *allocator = cadre__pool_allocator(pool);
-    cadre_request *request = cadre__heap_take(&pool->heap, sizeof *request);
+    const cadre_request_options *options = submission->options;
+    cadre_request *request = cadre__heap_zero(&pool->heap, sizeof *request);
     if (!request) return NULL;
-    *request = (cadre_request){.pool = pool,
-                               .model = model,
-                               .wake.deliver = deliver_wake,
-                               .deadline.fire = deadline_fired,
-                               .queued_at = cadre__pool_now(pool),
-                               .data = submission->data,
-                               .on_part = submission->on_part,
-                               .on_done = submission->on_done,
-                               .priority = (uint8_t)submission->options.priority};
-    cadre__list_init(&request->link);
+    request->pool = pool;
+    request->model = model;
+    request->wake.deliver = deliver_wake;
+    request->deadline.fire = deadline_fired;
+    request->queued_at = cadre__pool_now(pool);
+    request->data = submission->data;
+    request->on_part = submission->on_part;
+    request->on_done = submission->on_done;
+    request->priority = options->priority == CADRE_DEFAULT ? CADRE_PRIORITY_NORMAL : (uint8_t)options->priority;
     request->held_last = &request->held;
     request->id = cadre__table_add(&pool->requests, allocator, request);
-    uint64_t due = cadre__after(request->queued_at, cadre__ms(submission->options.timeout_ms));
-    if (request->id && (due == UINT64_MAX || cadre__deadline_set(&pool->deadlines, allocator, &request->deadline, due))) return request;
+    bool timed = options->timeout_ms != CADRE_DEFAULT && options->timeout_ms != CADRE_NEVER;
+    if (request->id &&
+        (!timed || cadre__deadline_set(&pool->deadlines, allocator, &request->deadline, cadre__after(request->queued_at, cadre__ms(options->timeout_ms)))))
+        return request;
     cadre__table_remove(&pool->requests, request->id);
     cadre__heap_give(&pool->heap, request, sizeof *request);
     return NULL;
@@ -79,8 +79,8 @@ int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__su
         return cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
     }
     /* From here on nothing fails; only now are lent inputs the library's to release. */
-    job->release = submission->options.release;
-    job->release_data = submission->options.release_data;
+    job->release = submission->options->release;
+    job->release_data = submission->options->release_data;
     job->window = model->stream_window;
     job->request = request;
     request->job = job;

@@ -48,16 +48,15 @@ struct cadre_request {
 
 /* What a capability hands in: a job whose payload is checked and made. */
 typedef struct cadre__submission {
-    cadre__job *job;               /* NULL: it could not be made for want of memory */
-    cadre_request_options options; /* overlaid */
+    cadre__job *job;                      /* NULL: it could not be made for want of memory */
+    const cadre_request_options *options; /* checked */
     void *data;
     cadre__on_part on_part;
     cadre__on_done on_done;
 } cadre__submission;
 
 /* The first half of a request function: the options are sane, the key is served by this capability, the queue has room. Nothing is consumed. */
-int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *theirs, cadre_request_options *options,
-                         struct cadre__model **model);
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *options, struct cadre__model **model);
 /* The second: queues it. Consumes the job; on failure too. */
 int cadre__request_submit(cadre_pool *pool, struct cadre__model *model, const cadre__submission *submission, cadre_request_id *out);
 

@@ -317,9 +317,12 @@ static void offer(cadre__worker *worker)
     cadre__model *model = worker->model;
     bool serves = worker->state == CADRE_WORKER_READY || worker->state == CADRE_WORKER_PROCESSING || worker->state == CADRE_WORKER_IDLE;
     bool room = serves && worker->running < worker->capacity + worker->ahead;
-    cadre__list_remove(&worker->free_link);
-    if (!room) return;
-    cadre__list_append(&model->free_workers, &worker->free_link);
+    bool alone = worker->free_link.next == worker->free_link.prev && !cadre__list_empty(&worker->free_link); /* nobody to take turns with */
+    if (!(room && alone)) {
+        cadre__list_remove(&worker->free_link);
+        if (!room) return;
+        cadre__list_append(&model->free_workers, &worker->free_link);
+    }
     if (model->queued) cadre__model_touch(model);
 }
 
