@@ -4,8 +4,7 @@
 #include <uv.h>
 
 enum { CANCELLED, DEADLINE, OTHER_THREAD, PAUSED, COMPLETE, CASES, PIECES = 5, PAUSE_MS = 500 };
-static const struct
-{
+static const struct {
     const char *name;
     int expected; /* on_done's status */
     int32_t max_tokens;
@@ -18,8 +17,7 @@ static const struct
     {"left alone", CADRE_OK, 40, CADRE_DEFAULT},
 };
 
-static struct
-{
+static struct {
     cadre_pool *pool;
     cadre_port *port;
     uv_timer_t timer;
@@ -80,8 +78,10 @@ static void on_done(cadre_request *request, int status, const cadre_generation *
     uv_timer_stop(&app.timer), app.paused = 0;
     if (app.has_thread) uv_thread_join(&app.thread), app.has_thread = 0; /* it has at most to return */
     if (status != cases[app.current].expected || app.pieces_while_paused) app.exit_code = 1;
-    if (++app.current == CASES) stop(0, "");
-    else next();
+    if (++app.current == CASES)
+        stop(0, "");
+    else
+        next();
 }
 
 static void next(void)
@@ -103,8 +103,10 @@ static void next(void)
 static void on_ready(cadre_pool *pool, cadre_worker_id worker, int status, const char *detail, void *data)
 {
     (void)pool, (void)worker, (void)data;
-    if (status < 0) stop(status, detail);
-    else next();
+    if (status < 0)
+        stop(status, detail);
+    else
+        next();
 }
 
 int main(int argc, char **argv)

@@ -5,7 +5,6 @@
 #define _GNU_SOURCE
 #include <cadre/llama.h>
 #include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -13,7 +12,6 @@
 #include <uv.h>
 
 enum { BLOCKING, ASYNCHRONOUS, SHARED_1, SHARED_2, WORKERS, PIECE = 1024 * 1024, DIMENSION = 384 };
-
 static const char *const keys[WORKERS] = {"blocking", "asynchronous", "shared-1", "shared-2"};
 static cadre_llama_options options = CADRE_LLAMA_OPTIONS_INIT;
 static float vectors[WORKERS][DIMENSION];
@@ -56,7 +54,7 @@ static void on_fetch(uv_fs_t *fs)
 {
     ssize_t n = fs->result;
     uv_buf_t all = uv_buf_init(fetch.piece, PIECE), got = uv_buf_init(fetch.piece, n > 0 ? (unsigned)n : 0);
-    bool was_read = fs->fs_type == UV_FS_READ;
+    int was_read = fs->fs_type == UV_FS_READ;
     uv_fs_req_cleanup(fs);
     if (n < 0 || cadre_weights_promise_cancelled(fetch.promise)) {
         fetch_end(n < 0 ? (int)n : CADRE_ECANCELED, "the fetch stopped");

@@ -7,10 +7,11 @@
 #   coldstart  a request for a model that is not loaded, to its first token, against llama-server in router mode
 #   generate   tokens a second for 1, 4 and 8 clients, against bare llama.cpp and llama-server
 #   embed      texts a second for 32 clients, against bare llama.cpp and llama-server
-# All cases without an argument. --json prints one object a line on stdout (case, metric, value, unit, peer, peer_value, ratio, spread, rounds, target); --rounds is
-# 7 unless given, 5 at least. Ratios are value to peer_value, medians over the rounds; a spread is (max - min) / median of the rounds' ratios. Nothing passes or fails.
-# Installs what it needs (apt-get), builds in build/bench, and builds the peer llama-server from the engine's source into CACHE once (about 10 minutes; 300 MB while
-# it does). CACHE: see examples/weights.sh.
+# All cases without an argument. --json prints one object a line on stdout (case, metric, value, unit, peer, peer_value, ratio, spread,
+# rounds, target); --rounds is 7 unless given, 5 at least. Ratios are value to peer_value, medians over the rounds; a spread is
+# (max - min) / median of the rounds' ratios. Nothing passes or fails.
+# Installs what it needs (apt-get), builds in build/bench, and builds the peer llama-server from the engine's source into CACHE once (about
+# 10 minutes). CACHE: see examples/weights.sh. Each case ends with a line that says how busy the CPUs were with other things.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -46,9 +47,15 @@ esac
 [ "$rounds" -ge 5 ] || fail "at least 5 rounds: a median of fewer says little"
 [ -n "$cases" ] || cases=$all_cases
 
+# last_line COMMAND... : what it prints last.
+last_line() (
+    output=$("$@") || exit 1
+    printf '%s\n' "$output" | tail -n 1
+)
+
 wanted() {
-    for case in $cases; do
-        [ "$case" != "$1" ] || return 0
+    for name in $cases; do
+        [ "$name" != "$1" ] || return 0
     done
     return 1
 }
@@ -74,20 +81,33 @@ build_server() (
     mv -T "$part/build/bin" "$folder"
 )
 
+# copy_server SERVER LIBRARIES COPY : the same server with the CPU modules of LIBRARIES (hard links: it takes no room).
+copy_server() (
+    part=$(make_part "$(cache_dir)")
+    remove_on_exit "$part"
+    cp -al "${1%/*}" "$part/copy"
+    rm -f "$part"/copy/libggml-cpu-*.so
+    cp -al "$2"/libggml-cpu-*.so "$part/copy/"
+    rm -rf "${3%/*}"
+    mv -T "$part/copy" "${3%/*}"
+)
+
 build=$top/build/bench
 install_packages $CADRE_BUILD_PACKAGES valgrind
 options="--rounds $rounds $json"
 if wanted coldstart || wanted generate || wanted embed; then
     backends=llama
-    engine=$(sh "$top/src/backends/llama/fetch.sh" | tail -n 1)
+    engine=$(last_line sh "$top/src/backends/llama/fetch.sh")
     smollm2=$(sh "$top/examples/weights.sh" smollm2)
     minilm=$(sh "$top/examples/weights.sh" minilm)
     server=$(cache_dir)/${engine##*/}-server/llama-server
     if [ ! -x "$server" ]; then
         install_packages g++
-        source=$(sh "$top/src/backends/llama/fetch.sh" --source-only | tail -n 1)
+        source=$(last_line sh "$top/src/backends/llama/fetch.sh" --source-only)
         build_server "$source" "$server"
     fi
+    server_same=$(cache_dir)/${engine##*/}-server-same/llama-server
+    [ -x "$server_same" ] || copy_server "$server" "$engine/lib" "$server_same"
 else
     backends=
 fi
@@ -103,11 +123,11 @@ log=$(cmake --preset release -B "$build" -DCADRE_BUILD_BENCH=ON -DCADRE_BUILD_EX
 
 folder=$build/run
 mkdir -p "$folder"
-for case in $cases; do
-    say "$case ($(nproc) CPUs, load $(cut -d ' ' -f 1 /proc/loadavg))"
+for name in $cases; do
+    say "$name ($(nproc) CPUs, load $(cut -d ' ' -f 1 /proc/loadavg))"
     set -- $options --folder "$folder"
-    case $case in
-    coldstart | generate | embed) set -- "$@" --server "$server" --smollm2 "$smollm2" --minilm "$minilm" ;;
+    case $name in
+    coldstart | generate | embed) set -- "$@" --server "$server" --server-same "$server_same" --smollm2 "$smollm2" --minilm "$minilm" ;;
     esac
-    "$build/tests/bench/bench_$case" "$@"
+    "$build/tests/bench/bench_$name" "$@"
 done

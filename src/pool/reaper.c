@@ -21,7 +21,13 @@ static cadre__turn task_turn(cadre__thread *thread, cadre__node *work)
     if (!self->tasks) return CADRE__TURN_WAIT;
     cadre__node *node = self->tasks;
     self->tasks = node->next;
-    if (node == &thread->stop.node) return CADRE__TURN_EXIT;
+    if (node == &thread->stop.node) {
+        if (!self->tasks) return CADRE__TURN_EXIT;
+        for (end = &self->tasks; *end;) end = &(*end)->next; /* what came behind it is done first */
+        node->next = NULL;
+        *end = node;
+        return CADRE__TURN_AGAIN;
+    }
     run_task(self, CADRE__CONTAINER(node, cadre__task, message.node));
     return self->tasks ? CADRE__TURN_AGAIN : CADRE__TURN_WAIT;
 }
@@ -30,6 +36,14 @@ static void dispose(cadre__thread *thread)
 {
     cadre__task_thread *self = CADRE__CONTAINER(thread, cadre__task_thread, thread);
     cadre_port *port = thread->port;
+    /* An abandoned thread, to which tasks came while it ended. */
+    for (cadre__node *node = cadre__inbox_take(&thread->inbox), *next; node; node = next) {
+        next = node->next;
+        if (node == &thread->stop.node) continue;
+        cadre__task *task = CADRE__CONTAINER(node, cadre__task, message.node);
+        task->run(task);
+        task->orphan(task);
+    }
     cadre__free(&port->allocator, self, sizeof *self);
     cadre_port_release(port);
 }
@@ -56,7 +70,15 @@ static void reaper_exited(cadre_pool *pool, cadre__message *message)
 {
     cadre__thread *thread = CADRE__CONTAINER(message, cadre__thread, exited);
     pool->executor->thread_join(thread);
+    cadre__node *late = cadre__inbox_take(&thread->inbox); /* what came while it ended */
     if (pool->reaper && thread == &pool->reaper->thread) pool->reaper = NULL;
+    if (late && pool->closing == CADRE__REAPING) cadre__reaper_start(pool); /* the close tells it to end when that is done */
+    while (late) {
+        cadre__task *task = CADRE__CONTAINER(late, cadre__task, message.node);
+        late = late->next;
+        pool->reaping--;
+        cadre__reap(pool, task);
+    }
     thread->dispose(thread);
 }
 

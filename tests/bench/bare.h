@@ -7,8 +7,8 @@
 typedef struct bare bare;
 
 /* sequences: how many run together; each has context_length tokens. With `own_threads` the engine gets a thread pool that lives as long as this, as its own
- * programs make one; otherwise it makes threads for each graph. Ends the program on an error. The engine's modules must be loaded already (a cadre model was
- * loaded, or bare_load_engine called). */
+ * programs make one; otherwise it makes threads for each graph. Ends the program on an error. The engine's modules must have been loaded
+ * (by a cadre model, say). */
 bare *bare_open(const char *path, int sequences, int context_length, int threads, int embeddings, int own_threads);
 void bare_close(bare *b);
 

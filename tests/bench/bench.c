@@ -98,6 +98,8 @@ void bench_parse(bench_args *args, int argc, char **argv)
             args->threads = parse_count(name, value, 1024);
         else if (strcmp(name, "--server") == 0)
             args->server = value;
+        else if (strcmp(name, "--server-same") == 0)
+            args->server_same = value;
         else if (strcmp(name, "--smollm2") == 0)
             args->smollm2 = value;
         else if (strcmp(name, "--minilm") == 0)

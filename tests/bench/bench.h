@@ -14,15 +14,17 @@
 typedef struct bench_args {
     int json;
     int rounds;
-    int threads;        /* for engines: the CPUs of this process */
-    const char *server; /* the llama-server program; NULL: none */
+    int threads;             /* for engines: the CPUs of this process */
+    const char *server;      /* the llama-server program; NULL: none */
+    const char *server_same; /* one that computes with the backend's own CPU modules; NULL: none */
     const char *smollm2;
     const char *minilm;
     const char *engine; /* folder of the engine's libraries */
     const char *folder; /* where files may be written */
 } bench_args;
 
-/* --json --rounds N --threads N --server FILE --smollm2 FILE --minilm FILE --engine FOLDER --folder FOLDER; ends the program on anything else. */
+/* --json --rounds N --threads N --server FILE --server-same FILE --smollm2 FILE --minilm FILE --engine FOLDER --folder FOLDER; ends the program on anything
+ * else. */
 void bench_parse(bench_args *args, int argc, char **argv);
 
 /* Last: a note of how busy other processes kept the CPUs meanwhile, which is what the spreads come from. Children must have been waited for. */

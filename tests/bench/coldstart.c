@@ -1,7 +1,7 @@
 /* coldstart: a request for a model that is not loaded, until its first piece of text. The file is in the page cache.
  *
- *   first_token   against llama-server in router mode (one that runs already), whose request makes it load the same file; the better of its defaults and of
- * --no-warmup
+ *   first_token   against llama-server in router mode, which runs already and is made to load the same file by the request; the better of
+ *                 its defaults and of --no-warmup counts
  *
  * Both sides: the same prompt, four slots of 1,024 tokens, the same number of engine threads. Between two rounds the model is unloaded on both. */
 #include "engine.h"

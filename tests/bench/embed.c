@@ -1,10 +1,12 @@
-/* embed: 32 clients at once, each sending one text of 8 to 24 words and its next one when it has the vector, until all have been answered; every text is new.
+/* embed: 32 clients at once, each sending one text of 8 to 24 words and its next one when it has the vector; every text is new.
  *
- *   texts_per_s_vs_bare     against a bare llama.cpp loop that takes 32 texts in one batch
- *   texts_per_s_vs_server   against llama-server's /v1/embeddings with a slot for each client and room for all in one batch, the better of its defaults and of
- * passive waiting
+ *   texts_per_s_vs_bare          against a bare llama.cpp loop that takes 32 texts in one batch
+ *   texts_per_s_vs_server        against llama-server's /v1/embeddings: a slot for each client and room for all in one batch
+ *   texts_per_s_vs_server_same   the same with --server-same, a llama-server that computes with the CPU modules which the llama backend
+ *                                uses: without the difference that two compilers make
  *
- * All sides use the same number of engine threads (--threads; by default the CPUs). Before anything is measured, the three vectors of one text are compared. */
+ * Of llama-server the better of its defaults and of passive waiting (OMP_WAIT_POLICY=passive, --poll 0) counts. All sides use the same
+ * number of engine threads (--threads; by default the CPUs). Before anything is measured, the vectors of one text are compared. */
 #include "bare.h"
 #include "engine.h"
 #include "inputs.h"
@@ -20,11 +22,13 @@
 #define TEXT_TOKENS 64
 #define DIMENSION_MAX 4096
 
+enum { OURS, BARE, SERVER, SERVER_PASSIVE, SAME, SAME_PASSIVE, SIDES };
+
 typedef struct sides {
     const bench_args *args;
     engine_host host;
     bare *floor;
-    server servers[2]; /* its defaults, passive */
+    server servers[SIDES]; /* from SERVER on; not started: pid 0 */
     /* the run in progress */
     size_t base; /* number of its first text */
     size_t started, finished, wanted;
@@ -118,15 +122,18 @@ static void server_answer(size_t index, const char *body, size_t length, void *d
     if (length < 1000 || !strstr(body, "\"embedding\"")) bench_fail("llama-server gives no embedding: %.200s", body);
 }
 
-static double run_server(sides *s, int passive)
+static double run_server(sides *s, int side)
 {
     http_requests requests = {"/v1/embeddings", CLIENTS, TEXTS, server_body, server_answer, s};
     next_texts(s, TEXTS);
-    return per_second(TEXTS, http_run(&s->servers[passive], &requests));
+    return per_second(TEXTS, http_run(&s->servers[side], &requests));
 }
 
-static server start_server(const bench_args *args, int passive)
+static server start_server(const bench_args *args, int side)
 {
+    int passive = side == SERVER_PASSIVE || side == SAME_PASSIVE;
+    const char *program = side == SAME || side == SAME_PASSIVE ? args->server_same : args->server;
+    if (!program) return (server){0};
     char threads[16], tokens[16], slots[16];
     const char *arguments[24] = {"-m",   args->minilm, "--embeddings", "-t",  threads, "-c",          tokens, "-b",
                                  tokens, "-ub",        tokens,         "-np", slots,   "--cache-ram", "0",    "--no-ui"};
@@ -139,7 +146,7 @@ static server start_server(const bench_args *args, int passive)
         arguments[i + 1] = "0";
         break;
     }
-    return server_start(args->server, arguments, passive, args->folder);
+    return server_start(program, arguments, passive, args->folder);
 }
 
 /* ---- the same vectors ---- */
@@ -182,47 +189,64 @@ static void compare_vectors(sides *s)
     double same = cosine(s->vector, floor_vector, dimension), same_server = 1;
     if (s->args->server) {
         snprintf(body, sizeof body, "{\"input\": \"%s\"}", text);
-        if (http_once(&s->servers[0], "POST", "/v1/embeddings", body, NULL, answer, sizeof answer, NULL) != 200) bench_fail("llama-server: %.300s", answer);
+        if (http_once(&s->servers[SERVER], "POST", "/v1/embeddings", body, NULL, answer, sizeof answer, NULL) != 200)
+            bench_fail("llama-server: %.300s", answer);
         read_vector(answer, server_vector, dimension);
         same_server = cosine(s->vector, server_vector, dimension);
     }
     if (same < 0.999 || same_server < 0.999) bench_fail("the sides do not compute the same: cosine %f to bare, %f to llama-server", same, same_server);
 }
 
+/* ---- rows ---- */
+
+static double measure(sides *s, int side)
+{
+    if (side == OURS) return ours(s);
+    if (side == BARE) return bare_loop(s);
+    return s->servers[side].pid > 0 ? run_server(s, side) : NAN;
+}
+
+static void measure_all(sides *s)
+{
+    const bench_args *args = s->args;
+    bench_row rows[3];
+    int passive_won = 0, row_count = args->server_same ? 3 : args->server ? 2 : 1;
+    bench_row_init(&rows[0], "embed", "texts/s", "bare llama.cpp, batches of 32", "ratio >= 0.95", "texts_per_s_vs_bare");
+    bench_row_init(&rows[1], "embed", "texts/s", "llama-server, 32 slots", "ratio >= 1.2", "texts_per_s_vs_server");
+    bench_row_init(&rows[2], "embed", "texts/s", "llama-server, the same CPU modules", "none", "texts_per_s_vs_server_same");
+    for (int round = -1; round < args->rounds; round++) { /* the first one warms up */
+        double figures[SIDES];
+        for (int i = 0; i < SIDES; i++) {
+            int side = (i + round + SIDES) % SIDES;
+            figures[side] = measure(s, side);
+        }
+        if (round < 0) continue;
+        bench_row_add(&rows[0], figures[OURS], figures[BARE]);
+        bench_row_add(&rows[1], figures[OURS], fmax(figures[SERVER], figures[SERVER_PASSIVE]));
+        bench_row_add(&rows[2], figures[OURS], fmax(figures[SAME], figures[SAME_PASSIVE]));
+        passive_won += figures[SERVER_PASSIVE] > figures[SERVER];
+    }
+    for (int i = 0; i < row_count; i++) bench_row_print(args, &rows[i]);
+    if (args->server) bench_note(args, "llama-server was faster with passive waiting in %d of %d rounds", passive_won, args->rounds);
+}
+
 int main(int argc, char **argv)
 {
     bench_args args;
-    bench_row bare_row, server_row;
     sides s = {.args = &args};
     cadre_llama_options options = CADRE_LLAMA_OPTIONS_INIT;
-    int passive_won = 0;
     bench_parse(&args, argc, argv);
     options.path = engine_need(args.minilm, "--minilm");
     engine_open(&s.host, &args);
     engine_spawn(&s.host, &args, &options, CADRE_TEXT_EMBEDDING);
     engine_wait_ready(&s.host);
     s.floor = bare_open(args.minilm, CLIENTS, TEXT_TOKENS, args.threads, 1, 1);
-    for (int i = 0; args.server && i < 2; i++) s.servers[i] = start_server(&args, i);
+    for (int side = SERVER; side < SIDES; side++) s.servers[side] = start_server(&args, side);
     bench_note(&args, "%d engine threads on every side", args.threads);
     if (!args.server) bench_note(&args, "no llama-server: no row against it");
     compare_vectors(&s);
-    bench_row_init(&bare_row, "embed", "texts/s", "bare llama.cpp, batches of 32", "ratio >= 0.95", "texts_per_s_vs_bare");
-    bench_row_init(&server_row, "embed", "texts/s", "llama-server, 32 slots", "ratio >= 1.2", "texts_per_s_vs_server");
-    for (int round = -1; round < args.rounds; round++) { /* the first one warms up */
-        double figures[4];
-        for (int i = 0; i < 4; i++) {
-            int side = (i + round + 4) % 4;
-            figures[side] = side == 0 ? ours(&s) : side == 1 ? bare_loop(&s) : args.server ? run_server(&s, side - 2) : NAN;
-        }
-        if (round < 0) continue;
-        bench_row_add(&bare_row, figures[0], figures[1]);
-        passive_won += figures[3] > figures[2];
-        if (args.server) bench_row_add(&server_row, figures[0], fmax(figures[2], figures[3]));
-    }
-    bench_row_print(&args, &bare_row);
-    bench_row_print(&args, &server_row);
-    if (args.server) bench_note(&args, "llama-server was faster with passive waiting in %d of %d rounds", passive_won, args.rounds);
-    for (int i = 0; i < 2; i++) server_stop(&s.servers[i]);
+    measure_all(&s);
+    for (int side = SERVER; side < SIDES; side++) server_stop(&s.servers[side]);
     bare_close(s.floor);
     engine_close(&s.host);
     bench_finish(&args);

@@ -1,5 +1,5 @@
-/* stall: what loads do to the host's loop. A timer of 1 ms and a uv_fs_stat at each tick run on the loop while 64 mixed loads (see loads.h) run beside it, two
- * at a time.
+/* stall: what loads do to the host's loop. A timer of 1 ms and a uv_fs_stat at each tick run on the loop while 64 mixed loads (see
+ * loads.h) run beside it, two at a time.
  *
  *   timer_lag_p99       from the time a tick is due to its callback: against the same loop, idle
  *   timer_lag_p99_9     likewise; the target is in µs above idle
@@ -7,7 +7,9 @@
  *   load_time           for all loads, against two bare threads that do the same
  *   fs_stat_p99         from uv_fs_stat to its callback: against idle
  *   fs_stat_p99_queue_work_2 / _64   the same with the loads done by uv_queue_work, two at a time or all at once
- */
+ *
+ * The timer is a timerfd under a uv_poll_t. A uv_timer_t counts in whole milliseconds, and whatever else wakes the loop between two ticks
+ * (here the reads of the asynchronous loads) puts it off by up to one, which says nothing about how soon the loop serves what is due. */
 #include "bench.h"
 #include "interpose.h"
 #include "loads.h"

@@ -1,0 +1,62 @@
+"""install.py SOURCE BUILD CMAKE CC: installs BUILD into a scratch prefix below it and uses what lies there, by pkg-config and by find_package."""
+import os
+import re
+import shutil
+import subprocess
+import sys
+
+SOURCE, BUILD, CMAKE, CC = sys.argv[1:]
+MODEL = os.environ.get("CADRE_TEST_SMOLLM2") or sys.exit("CADRE_TEST_SMOLLM2 is not set: it names the model's file (see tests/run.sh)")
+HERE = os.path.dirname(os.path.abspath(__file__))
+SCRATCH = os.path.join(BUILD, "tests", "examples", "scratch")
+PREFIX = os.path.join(SCRATCH, "prefix")
+WARNINGS = ["-std=gnu11", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Wshadow", "-Werror"]
+
+
+def run(*command, **environment):
+    print("+", " ".join(command), flush=True)
+    done = subprocess.run(command, env={**os.environ, **environment}, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=300)
+    if done.returncode != 0:
+        sys.exit(f"{done.stdout}\nexit code {done.returncode}")
+    return done.stdout
+
+
+def check_answer(program, **environment):
+    output = run(program, MODEL, **environment)
+    print(output)
+    pieces = re.search(r"^(\d+) pieces$", output, re.M)
+    assert pieces and int(pieces[1]) >= 3, "the answer was not streamed"
+    assert len(output.split("\n")[0]) > 10, "there is no answer"
+
+
+def check_symbols(library):
+    """Only cadre_ may be seen; cadre__ is internal; CADRE_0 is the version node."""
+    for line in run("nm", "-D", "--defined-only", library).splitlines():
+        kind, name = line.split()[-2:]
+        name = name.split("@")[0]
+        assert (name.startswith("cadre_") and not name.startswith("cadre__")) or (kind == "A" and name == "CADRE_0"), f"{library} shows {name}"
+
+
+shutil.rmtree(SCRATCH, ignore_errors=True)
+run(CMAKE, "--install", BUILD, "--prefix", PREFIX)
+pc_folder = next(folder for folder, _, files in os.walk(PREFIX) if "cadre-llama.pc" in files)
+libraries = os.path.dirname(pc_folder)
+shared = os.path.exists(os.path.join(libraries, "libcadre.so"))
+if shared:
+    check_symbols(os.path.join(libraries, "libcadre.so"))
+    check_symbols(os.path.join(libraries, "libcadre-llama.so"))
+
+flags = run("pkg-config", "--cflags", "--libs", *([] if shared else ["--static"]), "cadre-llama", PKG_CONFIG_PATH=pc_folder).split()
+assert not [flag for flag in flags if flag.startswith(("-I" + SOURCE + "/", "-L" + SOURCE + "/")) and SCRATCH not in flag], flags
+host = os.path.join(SCRATCH, "host")
+run(CC, *WARNINGS, os.path.join(HERE, "host.c"), *flags, "-o", host)
+check_answer(host, LD_LIBRARY_PATH=libraries)
+
+package = os.path.join(SCRATCH, "package")
+run(CMAKE, "-S", os.path.join(HERE, "package"), "-B", package, "-DCMAKE_PREFIX_PATH=" + PREFIX, "-DCMAKE_C_COMPILER=" + CC)
+run(CMAKE, "--build", package)
+check_answer(os.path.join(package, "host"))
+
+for name in os.listdir(os.path.join(SOURCE, "include", "cadre")):
+    assert os.path.exists(os.path.join(PREFIX, "include", "cadre", name)), f"{name} is not installed"
+print("installed, by pkg-config and by find_package: well")
