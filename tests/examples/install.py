@@ -53,7 +53,8 @@ run(CC, *WARNINGS, os.path.join(HERE, "host.c"), *flags, "-o", host)
 check_answer(host, LD_LIBRARY_PATH=libraries)
 
 package = os.path.join(SCRATCH, "package")
-run(CMAKE, "-S", os.path.join(HERE, "package"), "-B", package, "-DCMAKE_PREFIX_PATH=" + PREFIX, "-DCMAKE_C_COMPILER=" + CC)
+generator = re.search(r"^CMAKE_GENERATOR:INTERNAL=(.*)$", open(os.path.join(BUILD, "CMakeCache.txt")).read(), re.M)[1]
+run(CMAKE, "-G", generator, "-S", os.path.join(HERE, "package"), "-B", package, "-DCMAKE_PREFIX_PATH=" + PREFIX, "-DCMAKE_C_COMPILER=" + CC)
 run(CMAKE, "--build", package)
 check_answer(os.path.join(package, "host"))
 
