@@ -240,7 +240,7 @@ int main(int argc, char **argv)
     engine_open(&s.host, &args);
     engine_spawn(&s.host, &args, &options, CADRE_TEXT_EMBEDDING);
     engine_wait_ready(&s.host);
-    s.floor = bare_open(args.minilm, CLIENTS, TEXT_TOKENS, args.threads, 1, 1);
+    s.floor = bare_open(args.minilm, CLIENTS, TEXT_TOKENS, args.threads, 1, 0);
     for (int side = SERVER; side < SIDES; side++) s.servers[side] = start_server(&args, side);
     bench_note(&args, "%d engine threads on every side", args.threads);
     if (!args.server) bench_note(&args, "no llama-server: no row against it");

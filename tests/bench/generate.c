@@ -187,7 +187,7 @@ int main(int argc, char **argv)
     engine_open(&s.host, &args);
     engine_spawn(&s.host, &args, &options, CADRE_TEXT_TO_TEXT);
     engine_wait_ready(&s.host);
-    s.floor = bare_open(args.smollm2, SLOTS, CONTEXT, args.threads, 0, 1);
+    s.floor = bare_open(args.smollm2, SLOTS, CONTEXT, args.threads, 0, 0);
     for (int i = 0; args.server && i < 2; i++) s.servers[i] = start_server(&args, i);
     bench_note(&args, "%d engine threads on every side", args.threads);
     if (!args.server) bench_note(&args, "no llama-server: no rows against it");

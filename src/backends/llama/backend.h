@@ -171,7 +171,9 @@ typedef struct cadre__llama_context {
     struct llama_batch batch; /* room for batch_tokens */
     int32_t batch_tokens;
     cadre__llama_pace pace;
-    cadre_op *const *watched; /* whose cancel stops the decode that runs */
+    struct ggml_threadpool *threads; /* the engine's, kept between decodes; NULL until more than one is wanted */
+    int32_t thread_count;            /* of those */
+    cadre_op *const *watched;        /* whose cancel stops the decode that runs */
     size_t watched_count;
 } cadre__llama_context;
 

@@ -31,10 +31,44 @@ int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, con
     return complete ? CADRE_OK : CADRE_ENOMEM;
 }
 
+/* The engine's CPU functions live in the module that it has chosen for this machine. Writes a function pointer, or leaves NULL. */
+static void cpu_function(const char *name, void *function, size_t size)
+{
+    ggml_backend_dev_t device = ggml_backend_dev_by_type(GGML_BACKEND_DEVICE_TYPE_CPU);
+    void *found = device ? ggml_backend_reg_get_proc_address(ggml_backend_dev_backend_reg(device), name) : NULL;
+    if (found) memcpy(function, &found, size);
+}
+
+static void drop_threads(cadre__llama_context *context)
+{
+    void (*drop)(struct ggml_threadpool *) = NULL;
+    if (context->threads) cpu_function("ggml_threadpool_free", &drop, sizeof drop);
+    if (drop) drop(context->threads);
+    context->threads = NULL;
+    context->thread_count = 0;
+}
+
+/* Without this the engine makes new threads for each decode. They look for work for a few milliseconds after one (poll 1), then sleep. */
+static void keep_threads(cadre__llama_context *context, int32_t count)
+{
+    if (count <= 1 || count <= context->thread_count) return;
+    struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
+    cpu_function("ggml_threadpool_new", &make, sizeof make);
+    struct ggml_threadpool_params params = ggml_threadpool_params_default(count);
+    params.poll = 1;
+    llama_detach_threadpool(context->engine);
+    drop_threads(context);
+    context->threads = make ? make(&params) : NULL;
+    if (!context->threads) return;
+    context->thread_count = count;
+    llama_attach_threadpool(context->engine, context->threads, context->threads);
+}
+
 void cadre__llama_context_clear(cadre__llama_context *context)
 {
     if (context->engine) {
         llama_free(context->engine);
+        drop_threads(context);
         llama_batch_free(context->batch);
     }
     memset(context, 0, sizeof(*context));
@@ -55,6 +89,7 @@ int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops
 {
     bool chosen = threads <= 0;
     if (chosen) threads = cadre__llama_pace_choose(&context->pace, context->batch.n_tokens, (int32_t)cadre_op_threads(ops[0]));
+    keep_threads(context, threads);
     llama_set_n_threads(context->engine, threads, threads);
     context->watched = ops;
     context->watched_count = op_count;
