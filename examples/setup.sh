@@ -11,7 +11,7 @@
 set -eu
 
 # What building cadre with the llama backend needs (libc6-dev is only a recommendation of gcc).
-CADRE_BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev ca-certificates git python3"
+CADRE_BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libcjson-dev ca-certificates git python3"
 
 # npm's own client comes as a wheel: 60 MB once, removed after use. Debian's npm package would install 386 packages.
 CADRE_NODE_VERSION=22.20.0

@@ -410,10 +410,12 @@ void script_fill(script *s, model_value *out)
     switch (s->capability) {
     case CADRE_TEXT_TO_TEXT:
     case CADRE_VISION:
-        out->generation = (cadre_generation_model){sizeof out->generation, s->slots ? &slots : &one, m, s->slots ? s->slots : 1, s->context_length};
+        out->generation = (cadre_generation_model){sizeof out->generation, s->slots ? &slots : &one, m, s->slots ? s->slots : 1, s->context_length, 0, 0};
         break;
-    case CADRE_TEXT_EMBEDDING: out->texts = (cadre_text_embedding_model){sizeof out->texts, &texts, m, s->dimension, s->max_batch, s->context_length}; break;
-    case CADRE_IMAGE_EMBEDDING: out->images = (cadre_image_embedding_model){sizeof out->images, &images, m, s->dimension, s->max_batch}; break;
-    case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &painter, m}; break;
+    case CADRE_TEXT_EMBEDDING:
+        out->texts = (cadre_text_embedding_model){sizeof out->texts, &texts, m, s->dimension, s->max_batch, s->context_length, 0, 0};
+        break;
+    case CADRE_IMAGE_EMBEDDING: out->images = (cadre_image_embedding_model){sizeof out->images, &images, m, s->dimension, s->max_batch, 0, 0}; break;
+    case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &painter, m, 0, 0}; break;
     }
 }

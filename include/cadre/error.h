@@ -31,7 +31,12 @@
     X(EENGINE, -9019, "the inference engine failed")                                                                                                           \
     X(EWORKER, -9020, "the worker is gone")                                                                                                                    \
     X(ETHREAD, -9021, "a thread could not be created")                                                                                                         \
-    X(EAGAIN, -9022, "no room now; queue it again")
+    X(EAGAIN, -9022, "no room now; queue it again")                                                                                                            \
+    X(EBUSY, -9023, "it is in use")                                                                                                                            \
+    X(EMANIFEST, -9024, "the manifest is wrong")                                                                                                               \
+    X(EBACKEND, -9025, "no such backend, or its module cannot be used")                                                                                        \
+    X(EBREAKER, -9026, "the model failed too often and rests")                                                                                                 \
+    X(EHUNG, -9027, "the worker gave no sign of life")
 
 typedef enum cadre_error {
     CADRE_OK = 0,

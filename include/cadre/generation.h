@@ -110,10 +110,12 @@ typedef struct cadre_generation_model {
     void *self;                      /* owned by the model; freed by ops->destroy */
     uint32_t slots;                  /* 1 … 256; 1 for `generate` */
     uint32_t context_length;         /* tokens one request may use in all; 0 unknown */
+    uint32_t heartbeat_ms;           /* a working operation gives a sign of life at least this often; 0: it declares nothing and is never taken for hung */
+    uint32_t threads;                /* fixed when it was loaded: an operation starts when so many cores are free; 0: it asks cadre_op_threads() */
 } cadre_generation_model;
 #define CADRE_GENERATION_MODEL_INIT                                                                                                                            \
     {                                                                                                                                                          \
-        sizeof(cadre_generation_model), NULL, NULL, 1, 0                                                                                                       \
+        sizeof(cadre_generation_model), NULL, NULL, 1, 0, 0, 0                                                                                                 \
     }
 
 CADRE_END

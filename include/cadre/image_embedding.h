@@ -20,12 +20,14 @@ typedef struct cadre_image_embedding_model {
     size_t size;
     const cadre_image_embedding_ops *ops;
     void *self;
-    uint32_t dimension; /* ≥ 1: floats per vector */
-    uint32_t max_batch; /* ≥ 1: pictures per call of embed */
+    uint32_t dimension;    /* ≥ 1: floats per vector */
+    uint32_t max_batch;    /* ≥ 1: pictures per call of embed */
+    uint32_t heartbeat_ms; /* see cadre_generation_model */
+    uint32_t threads;      /* likewise */
 } cadre_image_embedding_model;
 #define CADRE_IMAGE_EMBEDDING_MODEL_INIT                                                                                                                       \
     {                                                                                                                                                          \
-        sizeof(cadre_image_embedding_model), NULL, NULL, 0, 1                                                                                                  \
+        sizeof(cadre_image_embedding_model), NULL, NULL, 0, 1, 0, 0                                                                                            \
     }
 
 CADRE_LOADER_TYPE(cadre_image_embedding, cadre_image_embedding_model, CADRE_IMAGE_EMBEDDING)

@@ -36,6 +36,7 @@ typedef void (*cadre_log_cb)(cadre_log_level level, const char *message, void *d
 
 struct cadre_image_decoder; /* cadre/image.h */
 struct cadre_image_fetcher;
+struct cadre_event; /* cadre/observe.h */
 
 typedef struct cadre_pool_options {
     size_t size;
@@ -54,11 +55,17 @@ typedef struct cadre_pool_options {
     const struct cadre_image_decoder *decoder; /* copied; NULL: encoded pictures answer CADRE_ENOTSUP */
     const struct cadre_image_fetcher *fetcher; /* copied; NULL: URLs answer CADRE_ENOTSUP */
     void *data;                                /* for cadre_pool_get_data */
+    const char
+        *backend_path; /* folders with backend modules, separated by ':'; copied; NULL: $CADRE_BACKEND_PATH, then the `cadre` folder beside the library */
+    void (*on_event)(cadre_pool *pool, const struct cadre_event *event, void *data); /* what happens to models and workers; may be NULL */
+    void *event_data;
+    const char *trace_path; /* a file to write a Chrome trace-event timeline to; copied; NULL: none */
+    int64_t seed;           /* of the jitter of retries, ≥ 0; default: from the clock */
 } cadre_pool_options;
 #define CADRE_POOL_OPTIONS_INIT                                                                                                                                \
     {                                                                                                                                                          \
         sizeof(cadre_pool_options), NULL, NULL, NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, 0, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, \
-            NULL, NULL, NULL                                                                                                                                   \
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, CADRE_DEFAULT                                                                                            \
     }
 
 /* Makes a pool on `loop`, which must outlive it; several pools may share a loop. `options` may be NULL. On failure *out is NULL.
@@ -71,6 +78,9 @@ CADRE_EXTERN void *cadre_pool_get_data(const cadre_pool *pool);
 /* What the latest refused request, spawn or reservation of this pool had against it, in words that name the field ("sampling.top_p is 1.5, not within 0…1"); ""
  * before the first. Valid until the next such call. Functions without a pool, and handles that are stale, say nothing here. */
 CADRE_EXTERN const char *cadre_pool_error_detail(const cadre_pool *pool);
+/* When it makes sense to come back, after a request that was refused with CADRE_EFULL, CADRE_EBREAKER, CADRE_ETIMEDOUT or a load's error: milliseconds,
+ * estimated from what the pool has measured. 0: not known, or of no use. */
+CADRE_EXTERN int64_t cadre_pool_retry_after_ms(const cadre_pool *pool);
 
 /* What close could not wait for. All zero: nothing of the pool is left, no thread and no memory. */
 typedef struct cadre_close_report {

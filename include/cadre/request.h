@@ -10,9 +10,10 @@
  * Inputs are copied before the call returns, unless options.release is set: then they are lent, must stay as they are, and release runs on the loop thread once
  * after the worker's last read (which may be after on_done, when a cancelled operation is still running).
  *
- * A key is known from its first spawn's return until its last worker is gone; before and after, CADRE_ENOENT. A request whose model is still loading waits for
- * the load, within its own deadline. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs
- * first). */
+ * A key is known while the registry has it (cadre/registry.h); or, for hosts that spawn, from its first spawn's return until its last worker is gone; else
+ * CADRE_ENOENT. A request whose model is not loaded waits for the load, within its own deadline; one whose deadline is nearer than the load can be is refused
+ * with CADRE_ETIMEDOUT at once. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs first).
+ * A job that a worker had not begun when it died or hung goes to another one. */
 #ifndef CADRE_REQUEST_H
 #define CADRE_REQUEST_H
 
@@ -52,6 +53,8 @@ CADRE_EXTERN const char *cadre_request_key(const cadre_request *request);
 CADRE_EXTERN void *cadre_request_data(const cadre_request *request); /* the params' data */
 /* Which worker answered; 0 when none had it. The worker may be gone by now. */
 CADRE_EXTERN cadre_worker_id cadre_request_worker(const cadre_request *request);
+/* In on_done with a failure: when it makes sense to come back, in milliseconds; 0: not known, or of no use. */
+CADRE_EXTERN int64_t cadre_request_retry_after_ms(const cadre_request *request);
 /* In on_done: what went wrong, in words ("" on success). Valid during the callback. */
 CADRE_EXTERN const char *cadre_request_detail(const cadre_request *request);
 

@@ -26,10 +26,12 @@ typedef struct cadre_text_embedding_model {
     uint32_t dimension;      /* ≥ 1: floats per vector */
     uint32_t max_batch;      /* ≥ 1: texts per call of embed */
     uint32_t context_length; /* tokens one text may have; 0 unknown */
+    uint32_t heartbeat_ms;   /* see cadre_generation_model */
+    uint32_t threads;        /* likewise */
 } cadre_text_embedding_model;
 #define CADRE_TEXT_EMBEDDING_MODEL_INIT                                                                                                                        \
     {                                                                                                                                                          \
-        sizeof(cadre_text_embedding_model), NULL, NULL, 0, 1, 0                                                                                                \
+        sizeof(cadre_text_embedding_model), NULL, NULL, 0, 1, 0, 0, 0                                                                                          \
     }
 
 CADRE_LOADER_TYPE(cadre_text_embedding, cadre_text_embedding_model, CADRE_TEXT_EMBEDDING)

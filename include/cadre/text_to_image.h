@@ -30,10 +30,12 @@ typedef struct cadre_text_to_image_model {
     size_t size;
     const cadre_text_to_image_ops *ops;
     void *self;
+    uint32_t heartbeat_ms; /* see cadre_generation_model */
+    uint32_t threads;      /* likewise */
 } cadre_text_to_image_model;
 #define CADRE_TEXT_TO_IMAGE_MODEL_INIT                                                                                                                         \
     {                                                                                                                                                          \
-        sizeof(cadre_text_to_image_model), NULL, NULL                                                                                                          \
+        sizeof(cadre_text_to_image_model), NULL, NULL, 0, 0                                                                                                    \
     }
 
 CADRE_LOADER_TYPE(cadre_text_to_image, cadre_text_to_image_model, CADRE_TEXT_TO_IMAGE)

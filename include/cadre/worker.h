@@ -26,6 +26,8 @@ CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);    
 CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context);          /* any thread; 1: stop and return CADRE_ECANCELED */
 /* Any thread. As cadre_promise_progress. A load that reports progress and then stalls for stall_timeout_ms is failed with CADRE_ETIMEDOUT. */
 CADRE_EXTERN void cadre_load_progress(cadre_load_context *context, double fraction, uint64_t done_bytes, uint64_t total_bytes, const char *stage);
+/* Any thread, during a load. What it turned out to take on a device: the reservation that pays for it is set to this. Once per device. */
+CADRE_EXTERN void cadre_load_measured(cadre_load_context *context, uint32_t device, uint64_t bytes);
 /* Any thread. Records what went wrong (cut at 511 bytes) and returns `error`: `return cadre_load_fail(context, CADRE_EFORMAT, "%s: not a GGUF file", path);` */
 CADRE_EXTERN int cadre_load_fail(cadre_load_context *context, int error, const char *format, ...) CADRE_PRINTF(3, 4);
 
@@ -39,6 +41,10 @@ CADRE_EXTERN int cadre_op_cancelled(const cadre_op *op);
 /* A piece of text (UTF-8, whole code points). Copied. With a full window (the consumer has paused) a one-at-a-time operation waits here; a slot is not stepped
  * instead. 0; CADRE_ECANCELED; CADRE_ENOMEM (the request then fails with it). */
 CADRE_EXTERN int cadre_op_emit(cadre_op *op, const char *text, size_t length);
+/* A sign of life, for models that declare `heartbeat_ms`. Emits, steps of a picture and the steps of slots are signs of life too. */
+CADRE_EXTERN void cadre_op_heartbeat(cadre_op *op);
+/* In `attach`: what the worker's own part (context, caches, compute buffers) turned out to take on a device; sets its reservation. */
+CADRE_EXTERN void cadre_op_measured(cadre_op *op, uint32_t device, uint64_t bytes);
 /* Step `done` of `total`. Counts as a heartbeat, as does an emit. */
 CADRE_EXTERN void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total);
 /* How many threads to use for the next step: this worker's part of the pool's cores among the workers that are busy now, ≥ 1. Ask before each step. */
@@ -64,12 +70,13 @@ typedef struct cadre_spawn_options {
     int32_t queue_capacity;   /* of the model, set by the first spawn of a key; default by capability: 100, 100, 50, 50, 20 in the order of cadre_capability */
     int64_t batch_window_us;  /* embeddings: how long a free worker may wait for more texts when others are likely to come; default 500; 0 never waits */
     int32_t stream_window;    /* pieces of text in flight to a consumer before its slot rests; ≥ 1; default 64 */
+    int64_t hang_timeout_ms;  /* a working model without a sign of life for this hangs: its requests fail with CADRE_EHUNG; default: what the model declares */
     cadre_worker_progress_cb on_progress; /* may be NULL; `data` of both is the spawn's */
     cadre_worker_exit_cb on_exit;         /* may be NULL; runs at the pool's close at the latest */
 } cadre_spawn_options;
 #define CADRE_SPAWN_OPTIONS_INIT                                                                                                                               \
     {                                                                                                                                                          \
-        sizeof(cadre_spawn_options), CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                                     \
+        sizeof(cadre_spawn_options), CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                      \
     }
 
 typedef enum cadre_worker_state {

@@ -2,6 +2,7 @@
 #ifndef CADRE__BASE_H
 #define CADRE__BASE_H
 
+#include "core/fault.h"
 #include "core/list.h"
 
 #include <cadre.h>

@@ -114,9 +114,7 @@ void cadre__box_free(cadre__box *box)
 {
     cadre_port *port = box->port;
     cadre_weights_release(box->source);
-#ifndef CADRE__FAULT_LOST_RELEASE
-    cadre_reservation_release(box->charge);
-#endif
+    if (!CADRE__FAULT(LOST_RELEASE)) cadre_reservation_release(box->charge);
     cadre__free(&port->allocator, box, sizeof *box);
     cadre_port_release(port);
 }

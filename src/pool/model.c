@@ -148,9 +148,7 @@ static cadre_request *first_in_line(const cadre__model *model)
         uint64_t waited = pool->now > head->queued_at ? pool->now - head->queued_at : 0;
         int64_t rank = (int64_t)i - (pool->aging_ns ? (int64_t)(waited / pool->aging_ns) : 0);
         if (rank < 0) rank = 0;
-#ifdef CADRE__FAULT_QUEUE_ORDER
-        rank = -rank;
-#endif
+        if (CADRE__FAULT(QUEUE_ORDER)) rank = -rank;
         if (best && (rank > best_rank || (rank == best_rank && head->queued_at >= best->queued_at))) continue;
         best = head;
         best_rank = rank;

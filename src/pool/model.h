@@ -27,6 +27,9 @@ typedef struct cadre__model {
     uint32_t window_skip; /* a wait that brought nothing is not repeated for so many batches */
     uint32_t dimension, context_length, slots;
     uint64_t operations;
+    struct cadre__entry *entry; /* of the registry; NULL: its workers were spawned by the host */
+    bool unknown;               /* requests wait for an addition to name this key */
+    cadre__model_stats stats;
 } cadre__model;
 
 cadre__model *cadre__model_find(const cadre_pool *pool, const char *key);

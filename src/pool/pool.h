@@ -7,6 +7,7 @@
 #include "core/heap.h"
 #include "core/port.h"
 #include "core/table.h"
+#include "observe/observe.h"
 #include "pool/executor.h"
 
 /* A thread that runs tasks: a loader or the reaper. */
@@ -78,6 +79,30 @@ struct cadre_pool {
     /* memory */
     cadre__account *accounts;
     size_t account_count;
+    cadre__list reserves; /* reservations that wait, by priority, then arrival */
+    cadre__table reserve_ids;
+    bool reserves_touched;        /* memory came free, or somebody came: look again */
+    cadre__deadline reserves_due; /* look again then; always set */
+    cadre_pressure pressure;
+
+    /* the registry */
+    cadre__list entries;       /* in the order of addition */
+    cadre__list entries_dirty; /* whose plans may have changed */
+    size_t entry_count;
+    uint64_t additions; /* under way */
+    const cadre_backend **backends;
+    size_t backend_count;
+    char *backend_path;
+    cadre__list checks_waiting; /* tasks for the checks thread */
+    struct cadre__task_thread *checks;
+    uint64_t random; /* of jitter: splitmix64 */
+
+    /* observe */
+    cadre__stats stats;
+    void (*on_event)(cadre_pool *pool, const cadre_event *event, void *data);
+    void *event_data;
+    struct cadre__trace *trace;
+    int64_t retry_after_ms; /* of the latest refusal */
 
     cadre_image_decoder decoder; /* size 0: none */
     cadre_image_fetcher fetcher;

@@ -145,9 +145,7 @@ static void finish(cadre_request *request)
     pool->open_requests--;
     cadre__job *job = request->job;
     model->kind->finish(request, job, request->status);
-#ifdef CADRE__FAULT_DOUBLE_DONE
-    if (request->state == CADRE__ENDING) model->kind->finish(request, job, request->status);
-#endif
+    if (CADRE__FAULT(DOUBLE_DONE) && request->state == CADRE__ENDING) model->kind->finish(request, job, request->status);
     model->ending--; /* until here it keeps the model */
     drop_held(request);
     if (job) cadre__job_free(&pool->heap, job);
@@ -189,9 +187,7 @@ static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline)
     static const char *const where[] = {"the deadline passed while the request waited", "the deadline passed while the worker was at it",
                                         "the deadline passed while the consumer had paused"};
     const char *detail = request->state == CADRE__QUEUED && !request->model->ready ? "the deadline passed while the model was loading" : where[request->state];
-#ifdef CADRE__FAULT_DEPTH
-    if (request->state == CADRE__QUEUED) request->model->queued++;
-#endif
+    if (CADRE__FAULT(DEPTH) && request->state == CADRE__QUEUED) request->model->queued++;
     cadre__request_end(request, CADRE_ETIMEDOUT, detail);
 }
 

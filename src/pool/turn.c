@@ -16,9 +16,7 @@ void cadre__pool_touch(cadre_pool *pool)
         pool->held = true;
         pool->executor->hold(pool, true);
     }
-#ifndef CADRE__FAULT_LOST_WAKE
-    if (pool->parked) pool->executor->soon(pool);
-#endif
+    if (pool->parked && !CADRE__FAULT(LOST_WAKE)) pool->executor->soon(pool);
 }
 
 void cadre__pool_defer(cadre_pool *pool, cadre__message *message)

@@ -306,11 +306,11 @@ instance *model_make(sim_worker *w, sim_payload *payload, model_value *out)
     switch (m->capability) {
     case CADRE_TEXT_TO_TEXT:
     case CADRE_VISION:
-        out->generation = (cadre_generation_model){sizeof out->generation, m->slots ? &slot_ops : &whole_ops, self, m->slots ? m->slots : 1, 0};
+        out->generation = (cadre_generation_model){sizeof out->generation, m->slots ? &slot_ops : &whole_ops, self, m->slots ? m->slots : 1, 0, 0, 0};
         break;
-    case CADRE_TEXT_EMBEDDING: out->texts = (cadre_text_embedding_model){sizeof out->texts, &text_ops, self, m->dimension, m->max_batch, 0}; break;
-    case CADRE_IMAGE_EMBEDDING: out->images = (cadre_image_embedding_model){sizeof out->images, &image_ops, self, m->dimension, m->max_batch}; break;
-    case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &paint_ops, self}; break;
+    case CADRE_TEXT_EMBEDDING: out->texts = (cadre_text_embedding_model){sizeof out->texts, &text_ops, self, m->dimension, m->max_batch, 0, 0, 0}; break;
+    case CADRE_IMAGE_EMBEDDING: out->images = (cadre_image_embedding_model){sizeof out->images, &image_ops, self, m->dimension, m->max_batch, 0, 0}; break;
+    case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &paint_ops, self, 0, 0}; break;
     }
     return self;
 }

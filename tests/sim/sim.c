@@ -1,11 +1,11 @@
 /* The simulator: hosts, each made by one seed, until so many operations are done.
  *
- *     sim [--operations N] [--seed S] [--log] [--twice] [--expect-violation]
+ *     sim [--operations N] [--seed S] [--log] [--twice] [--fault NAME]
  *
  * Seeds are S, S + 1, …; a host runs to its end, so the number of operations is reached and a little more. A violation names the seed that shows it again.
  *   --log               prints every event
  *   --twice             runs everything twice and compares the two logs
- *   --expect-violation  for builds with a planted fault: succeeds if the run fails, in whatever way */
+ *   --fault NAME        for the build with planted faults (src/core/fault.h): succeeds if the run with this one fails, in whatever way */
 #include "host.h"
 
 #include <inttypes.h>
@@ -16,8 +16,26 @@
 typedef struct arguments {
     uint64_t operations, seed;
     FILE *log;
-    bool twice, expect_violation;
+    bool twice;
+    int fault; /* 0: none */
 } arguments;
+
+#ifdef CADRE__FAULTS
+int cadre__planted;
+#endif
+
+/* Its number, or 0 when there is none of this name (or in this build). */
+static int fault_number(const char *name)
+{
+    (void)name;
+#ifdef CADRE__FAULTS
+#define FAULT_NAME(fault) #fault,
+    static const char *const names[] = {CADRE__FAULT_MAP(FAULT_NAME)};
+    for (int i = 0; i < (int)(sizeof names / sizeof *names); i++)
+        if (strcmp(names[i], name) == 0) return i + 1;
+#endif
+    return 0;
+}
 
 static bool parse(arguments *a, int count, char **words)
 {
@@ -31,8 +49,8 @@ static bool parse(arguments *a, int count, char **words)
             a->log = stdout;
         else if (strcmp(words[i], "--twice") == 0)
             a->twice = true;
-        else if (strcmp(words[i], "--expect-violation") == 0)
-            a->expect_violation = true;
+        else if (strcmp(words[i], "--fault") == 0 && i + 1 < count && fault_number(words[i + 1]))
+            a->fault = fault_number(words[++i]);
         else
             return false;
     }
@@ -65,6 +83,9 @@ static int run_expecting(const arguments *a)
     pid_t child = fork();
     if (child < 0) return 2;
     if (child == 0) {
+#ifdef CADRE__FAULTS
+        cadre__planted = a->fault;
+#endif
         run(a);
         _exit(0);
     }
@@ -78,10 +99,10 @@ int main(int count, char **words)
 {
     arguments a;
     if (!parse(&a, count, words)) {
-        fprintf(stderr, "usage: sim [--operations N] [--seed S] [--log] [--twice] [--expect-violation]\n");
+        fprintf(stderr, "usage: sim [--operations N] [--seed S] [--log] [--twice] [--fault NAME]\n");
         return 2;
     }
-    if (a.expect_violation) return run_expecting(&a);
+    if (a.fault) return run_expecting(&a);
     uint64_t hash = run(&a);
     if (a.twice && run(&a) != hash) {
         fprintf(stderr, "sim: two runs of one seed differ\n");

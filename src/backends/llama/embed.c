@@ -193,6 +193,7 @@ int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weigh
     }
     self->options = *options;
     *options = NULL;
-    *out = (cadre_text_embedding_model){sizeof(*out), &ops_table, self, (uint32_t)self->dimension, (uint32_t)self->max_batch, (uint32_t)self->context_length};
+    *out = (cadre_text_embedding_model){
+        sizeof(*out), &ops_table, self, (uint32_t)self->dimension, (uint32_t)self->max_batch, (uint32_t)self->context_length, 0, 0};
     return CADRE_OK;
 }

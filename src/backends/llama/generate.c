@@ -389,6 +389,6 @@ int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weig
     }
     self->options = *options;
     *options = NULL;
-    *out = (cadre_generation_model){sizeof(*out), &ops, self, (uint32_t)self->slot_count, (uint32_t)self->context_length};
+    *out = (cadre_generation_model){sizeof(*out), &ops, self, (uint32_t)self->slot_count, (uint32_t)self->context_length, 0, 0};
     return CADRE_OK;
 }
