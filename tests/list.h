@@ -170,6 +170,12 @@
     X(without_memory_waiting_for_a_load_fails_cleanly)                                                                                                         \
     X(without_memory_a_cancelled_load_fails_cleanly)
 
+#define TESTS_stress(X)                                                                                                                                        \
+    X(promises_race_with_futures_and_close)                                                                                                                    \
+    X(weights_race_with_the_reaper_and_close)                                                                                                                  \
+    X(ports_race_with_requests_of_every_kind_and_close)                                                                                                        \
+    X(loads_and_operations_race_with_stops_and_close)
+
 #define TESTS_blocking(X)                                                                                                                                      \
     X(no_source_outside_the_executors_names_a_blocking_call)                                                                                                   \
     X(the_scan_sees_planted_calls)                                                                                                                             \
@@ -177,5 +183,52 @@
     X(the_loop_gives_the_processor_up_in_the_poll_only)                                                                                                        \
     X(the_count_of_switches_sees_a_planted_wait)                                                                                                               \
     X(the_allocator_sees_a_leak_and_a_wrong_size)
+
+#define TESTS_observe(X)                                                                                                                                       \
+    X(events_have_names)                                                                                                                                       \
+    X(what_is_not_a_pool_or_a_snapshot_is_refused)                                                                                                             \
+    X(a_snapshot_counts_what_was_done)                                                                                                                         \
+    X(times_fall_into_the_buckets_that_the_header_says)                                                                                                        \
+    X(the_end_of_a_worker_is_told_in_order_and_never_inside_a_call)                                                                                            \
+    X(a_close_tells_of_its_workers_before_its_callback)                                                                                                        \
+    X(prometheus_text_is_valid_and_true)                                                                                                                       \
+    X(the_check_of_prometheus_text_sees_planted_faults)                                                                                                        \
+    X(health_is_true)                                                                                                                                          \
+    X(loads_of_the_registry_are_seen_everywhere)
+
+#define TESTS_trace(X)                                                                                                                                         \
+    X(a_trace_has_a_span_for_each_load_and_request)                                                                                                            \
+    X(a_trace_of_nothing_is_complete)                                                                                                                          \
+    X(a_trace_that_cannot_be_written_stops_alone)                                                                                                              \
+    X(a_trace_without_its_end_can_be_read)                                                                                                                     \
+    X(what_a_trace_cannot_keep_is_dropped_and_counted)                                                                                                         \
+    X(a_trace_ends_with_an_abandoned_reaper)                                                                                                                   \
+    X(seeing_inside_survives_a_want_of_memory)
+
+#define TESTS_manifest(X)                                                                                                                                      \
+    X(everything_an_entry_says_arrives)                                                                                                                        \
+    X(what_a_manifest_leaves_out_stands_at_its_default)                                                                                                        \
+    X(names_of_a_manifest_are_those_of_the_library)                                                                                                            \
+    X(every_message_of_a_manifest_says_where)                                                                                                                  \
+    X(a_manifest_without_a_name_is_called_manifest)                                                                                                            \
+    X(messages_are_cut_at_a_code_point)                                                                                                                        \
+    X(the_largest_manifest_is_4_mib)                                                                                                                           \
+    X(many_models_are_read_in_order)                                                                                                                           \
+    X(options_of_a_manifest_keep_their_place)                                                                                                                  \
+    X(the_schema_and_the_library_agree_on_the_samples)                                                                                                         \
+    X(without_memory_a_manifest_fails_cleanly)                                                                                                                 \
+    X(without_memory_for_the_tree_a_manifest_fails_cleanly)
+
+#define TESTS_entry(X)                                                                                                                                         \
+    X(texts_of_an_entry_are_checked)                                                                                                                           \
+    X(numbers_of_an_entry_are_checked)                                                                                                                         \
+    X(memory_of_an_entry_is_checked)                                                                                                                           \
+    X(an_entry_with_a_loader_needs_no_backend)                                                                                                                 \
+    X(a_copy_of_an_entry_shares_nothing_with_it)                                                                                                               \
+    X(every_type_of_option_arrives)                                                                                                                            \
+    X(relative_paths_begin_at_the_folder)                                                                                                                      \
+    X(every_message_of_options_says_where)                                                                                                                     \
+    X(the_nearest_name_is_at_most_a_third_away)                                                                                                                \
+    X(without_memory_options_and_copies_fail_cleanly)
 
 #endif

@@ -49,7 +49,7 @@ run_preset() {
         $wrapper ctest --test-dir "build/$1" --output-on-failure --no-tests=error -j2
 }
 
-install_packages $CADRE_BUILD_PACKAGES libcmocka-dev
+install_packages $CADRE_BUILD_PACKAGES libcmocka-dev python3-jsonschema
 sh "$top/src/backends/llama/fetch.sh" >/dev/null
 CADRE_TEST_SMOLLM2=$(sh "$top/examples/weights.sh" smollm2)
 CADRE_TEST_MINILM=$(sh "$top/examples/weights.sh" minilm)

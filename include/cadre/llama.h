@@ -1,6 +1,10 @@
 /* The llama.cpp backend (libcadre-llama): GGUF files for text-to-text and text embedding.
  *
- * Until a registry exists, a host makes a typed loader from a path and options and passes it to a spawn function:
+ * The registry knows it as "llama", and an entry's "options" are the fields of cadre_llama_options: {"path": "smollm2.gguf", "slots": 4}. It is found as the
+ * module cadre-llama.so; a host that links libcadre-llama may register it instead. A host without a registry makes a typed loader from a path and options and
+ * passes it to a spawn function:
+ *
+ *     cadre_backend_register(pool, cadre_llama_backend());    or
  *
  *     cadre_llama_options options = CADRE_LLAMA_OPTIONS_INIT;
  *     options.path = "SmolLM2-135M-Instruct.Q4_1.gguf";
@@ -10,7 +14,9 @@
  *
  * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from
  * them. Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a
- * running decode. Bad files, unknown architectures and over-long prompts are errors with a text, never an abort. */
+ * running decode, and one that runs gives signs of life between its graph nodes: after 60 s without any the worker counts as hung. With gpu_layers the memory
+ * of loads is not measured, and what an entry needs is said to be the host's: its own "memory" says better. Bad files, unknown architectures and over-long
+ * prompts are errors with a text, never an abort. */
 #ifndef CADRE_LLAMA_H
 #define CADRE_LLAMA_H
 
@@ -35,6 +41,11 @@ typedef struct cadre_llama_options {
     {                                                                                                                                                          \
         sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                \
     }
+
+/* Any thread; static storage. The backend for cadre_backend_register: text-to-text and text embedding, weights shared by an entry's workers. Loader kind
+ * "async" reads the file (all parts of a split one) once through libuv before the load, which then finds it in memory. Errors of an entry: CADRE_EFORMAT,
+ * CADRE_ECAPABILITY, CADRE_EINVAL, with a detail that names the file or the option. */
+CADRE_EXTERN const cadre_backend *cadre_llama_backend(void);
 
 /* Any thread. Make a loader that serves one spawn (spawn consumes it, also when it fails; a loader that is not spawned is given back by its release(data)).
  * CADRE_EINVAL: a NULL, a wrong size, or an option out of range; CADRE_ENOMEM. What is wrong with the file is told by the load. */

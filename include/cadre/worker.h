@@ -26,7 +26,8 @@ CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);    
 CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context);          /* any thread; 1: stop and return CADRE_ECANCELED */
 /* Any thread. As cadre_promise_progress. A load that reports progress and then stalls for stall_timeout_ms is failed with CADRE_ETIMEDOUT. */
 CADRE_EXTERN void cadre_load_progress(cadre_load_context *context, double fraction, uint64_t done_bytes, uint64_t total_bytes, const char *stage);
-/* Any thread, during a load. What it turned out to take on a device: the reservation that pays for it is set to this. Once per device. */
+/* Any thread, during a load. What it turned out to take on a device: the reservation that pays for it (that of shared weights; else the worker's) is set to
+ * this. */
 CADRE_EXTERN void cadre_load_measured(cadre_load_context *context, uint32_t device, uint64_t bytes);
 /* Any thread. Records what went wrong (cut at 511 bytes) and returns `error`: `return cadre_load_fail(context, CADRE_EFORMAT, "%s: not a GGUF file", path);` */
 CADRE_EXTERN int cadre_load_fail(cadre_load_context *context, int error, const char *format, ...) CADRE_PRINTF(3, 4);
@@ -43,7 +44,8 @@ CADRE_EXTERN int cadre_op_cancelled(const cadre_op *op);
 CADRE_EXTERN int cadre_op_emit(cadre_op *op, const char *text, size_t length);
 /* A sign of life, for models that declare `heartbeat_ms`. Emits, steps of a picture and the steps of slots are signs of life too. */
 CADRE_EXTERN void cadre_op_heartbeat(cadre_op *op);
-/* In `attach`: what the worker's own part (context, caches, compute buffers) turned out to take on a device; sets its reservation. */
+/* In `attach`: what the worker turned out to take on a device: all that its reservation pays for (context, caches, compute buffers; its own copy of weights,
+ * but no shared ones). The reservation is set to this. */
 CADRE_EXTERN void cadre_op_measured(cadre_op *op, uint32_t device, uint64_t bytes);
 /* Step `done` of `total`. Counts as a heartbeat, as does an emit. */
 CADRE_EXTERN void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total);

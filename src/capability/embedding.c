@@ -155,10 +155,22 @@ void cadre__embedding_dispose(cadre__heap *heap, cadre__job *job)
     if (p->values) cadre__heap_give(heap, p->values, p->count * p->dimension * sizeof *p->values);
 }
 
+void cadre__embedding_moved(cadre__job *from, cadre__job *to)
+{
+    payload *old = payload_of(from), *p = payload_of(to);
+    p->task = cadre__moved(p->task, from, to);
+    if (p->texts) p->texts = (const char **)(uintptr_t)cadre__moved(p->texts, from, to);
+    for (size_t i = 0; p->texts && i < p->count; i++) p->texts[i] = cadre__moved(p->texts[i], from, to);
+    old->images = (cadre__images){0};
+    old->values = NULL;
+}
+
 void cadre__embedding_equip(cadre__heap *heap, cadre__job *job, const cadre__model *model)
 {
     payload *p = payload_of(job);
     size_t bytes;
+    if (p->values) cadre__heap_give(heap, p->values, p->count * p->dimension * sizeof *p->values); /* of a worker that did not begin it */
+    p->values = NULL;
     if (!cadre__mul(p->count, model->dimension * sizeof(float), &bytes)) return;
     p->values = cadre__heap_take(heap, bytes);
     p->dimension = model->dimension;

@@ -255,3 +255,36 @@ void cadre__generation_dispose(cadre__heap *heap, cadre__job *job)
     cadre__images_free(&heap->allocator, &p->images);
     cadre__free(&heap->allocator, p->text, p->text_capacity);
 }
+
+void cadre__generation_moved(cadre__job *from, cadre__job *to)
+{
+    payload *old = cadre__payload(from), *p = cadre__payload(to);
+    cadre_generation_input *input = &p->input;
+    input->text = cadre__moved(input->text, from, to);
+    input->sampling.grammar = cadre__moved(input->sampling.grammar, from, to);
+    const void *messages = cadre__moved(input->messages, from, to), *stops = cadre__moved(input->sampling.stop, from, to);
+    if (messages != input->messages) { /* ours, so we may write there */
+        cadre_chat_message *ours = (cadre_chat_message *)(uintptr_t)messages;
+        for (size_t i = 0; i < input->message_count; i++)
+            ours[i] = (cadre_chat_message){cadre__moved(ours[i].role, from, to), cadre__moved(ours[i].content, from, to)};
+        input->messages = ours;
+    }
+    if (stops != input->sampling.stop) {
+        const char **ours = (const char **)(uintptr_t)stops;
+        for (size_t i = 0; i < input->sampling.stop_count; i++) ours[i] = cadre__moved(ours[i], from, to);
+        input->sampling.stop = ours;
+    }
+    old->images = (cadre__images){0};
+    old->text = NULL;
+    old->text_capacity = 0;
+}
+
+cadre__job *cadre__generation_warm_up(cadre_pool *pool, const cadre__kind *kind, const char *text)
+{
+    static const cadre_request_options options = CADRE_REQUEST_OPTIONS_INIT;
+    cadre_sampling sampling = CADRE_SAMPLING_INIT;
+    sampling.max_tokens = 1;
+    sampling.temperature = 0;
+    cadre__generation_request request = {.capability = CADRE_TEXT_TO_TEXT, .text = text, .sampling = &sampling, .options = &options};
+    return kind->capability == CADRE_TEXT_TO_TEXT ? make_job(pool, &request) : NULL;
+}

@@ -5,7 +5,7 @@
 #include "pool/pool.h"
 #include "pool/request.h"
 
-CADRE__TYPED(cadre_text_to_image, cadre_spawn_text_to_image, cadre_text_to_image_model, CADRE_TEXT_TO_IMAGE)
+CADRE__TYPED(cadre_text_to_image, cadre_spawn_text_to_image, cadre_registry_add_text_to_image, cadre_text_to_image_model, CADRE_TEXT_TO_IMAGE)
 
 /* Step reports: the words are relaxed, at most one message is under way, and it lies before the job's own in the inbox. */
 typedef struct payload {
@@ -92,6 +92,7 @@ int cadre_generate_image(cadre_pool *pool, const cadre_generate_image_params *th
 
 void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total)
 {
+    cadre_op_heartbeat(op);
     if (!op->accepts_steps) return;
     payload *p = cadre__payload(op);
     atomic_store_explicit(&p->done, done, memory_order_relaxed);
@@ -121,4 +122,12 @@ void cadre__text_to_image_dispose(cadre__heap *heap, cadre__job *job)
     (void)heap;
     payload *p = cadre__payload(job);
     if (p->pixels.free) p->pixels.free(p->pixels.data, p->pixels.length);
+}
+
+void cadre__text_to_image_moved(cadre__job *from, cadre__job *to)
+{
+    payload *p = cadre__payload(to);
+    p->input.prompt = cadre__moved(p->input.prompt, from, to);
+    p->input.negative_prompt = cadre__moved(p->input.negative_prompt, from, to);
+    p->job = to;
 }

@@ -1,7 +1,7 @@
 #include "capability/generation.h"
 #include "capability/typed.h"
 
-CADRE__TYPED(cadre_text_to_text, cadre_spawn_text_to_text, cadre_text_to_text_model, CADRE_TEXT_TO_TEXT)
+CADRE__TYPED(cadre_text_to_text, cadre_spawn_text_to_text, cadre_registry_add_text_to_text, cadre_text_to_text_model, CADRE_TEXT_TO_TEXT)
 
 int cadre_generate(cadre_pool *pool, const cadre_generate_params *theirs, cadre_request_id *out)
 {

@@ -1,7 +1,7 @@
 #include "capability/generation.h"
 #include "capability/typed.h"
 
-CADRE__TYPED(cadre_vision, cadre_spawn_vision, cadre_vision_model, CADRE_VISION)
+CADRE__TYPED(cadre_vision, cadre_spawn_vision, cadre_registry_add_vision, cadre_vision_model, CADRE_VISION)
 
 int cadre_describe(cadre_pool *pool, const cadre_describe_params *theirs, cadre_request_id *out)
 {

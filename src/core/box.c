@@ -2,6 +2,7 @@
 #include "core/future.h"
 #include "pool/pool.h"
 #include "pool/reaper.h"
+#include "registry/entry.h"
 
 /* All ops tables begin alike. */
 typedef struct common_ops {
@@ -115,6 +116,7 @@ void cadre__box_free(cadre__box *box)
     cadre_port *port = box->port;
     cadre_weights_release(box->source);
     if (!CADRE__FAULT(LOST_RELEASE)) cadre_reservation_release(box->charge);
+    cadre__config_unref(box->config);
     cadre__free(&port->allocator, box, sizeof *box);
     cadre_port_release(port);
 }

@@ -4,11 +4,19 @@
 #define CADRE__FAULT_H
 
 #define CADRE__FAULT_MAP(X)                                                                                                                                    \
-    X(QUEUE_ORDER)  /* a priority heap that pops the lowest */                                                                                                 \
-    X(LOST_WAKE)    /* a call of the host's that wakes nobody */                                                                                               \
-    X(LOST_RELEASE) /* a reservation that is never given back */                                                                                               \
-    X(DOUBLE_DONE)  /* an end that is told twice */                                                                                                            \
-    X(DEPTH)        /* expiry that leaves the depth counter high */
+    X(QUEUE_ORDER)   /* a priority heap that pops the lowest */                                                                                                \
+    X(LOST_WAKE)     /* a call of the host's that wakes nobody */                                                                                              \
+    X(LOST_RELEASE)  /* a reservation that is never given back */                                                                                              \
+    X(DOUBLE_DONE)   /* an end that is told twice */                                                                                                           \
+    X(DEPTH)         /* expiry that leaves the depth counter high */                                                                                           \
+    X(HERD)          /* forty requests starting forty loads */                                                                                                 \
+    X(EVICT_BUSY)    /* an eviction that takes a busy worker */                                                                                                \
+    X(EARLY_UNLOAD)  /* an unload that reports done before memory is back */                                                                                   \
+    X(LOST_WAITERS)  /* waiters hanging after a failed load */                                                                                                 \
+    X(PROBES)        /* a half-open breaker without a bound */                                                                                                 \
+    X(FAILURES_STAY) /* a breaker whose failures never reset */                                                                                                \
+    X(CORES)         /* a fixed number of threads that takes no cores */                                                                                       \
+    X(NO_HANG)       /* a hung worker that nobody sets aside */
 
 #ifdef CADRE__FAULTS
 enum {

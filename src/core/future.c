@@ -149,7 +149,7 @@ static void leave_pending(cadre_future *future, bool tell)
     future->promise = NULL;
     promise->future = NULL;
     if (tell) atomic_store_explicit(&promise->cancelled, true, memory_order_release);
-    if (tell && promise->on_cancel) {
+    if (tell && promise->on_cancel && !atomic_load_explicit(&promise->claimed, memory_order_acquire)) {
         promise_ref(promise);
         cadre__pool_defer(pool, &promise->cancelling);
     }

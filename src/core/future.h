@@ -23,8 +23,9 @@ typedef struct cadre__box {
         cadre_text_to_image_model text_to_image;
         cadre_weights_value weights;
     } value;
-    cadre_weights *source;     /* counted; shared weights that the value is made around */
-    cadre_reservation *charge; /* counted; what pays for the value until it is destroyed */
+    cadre_weights *source;        /* counted; shared weights that the value is made around */
+    cadre_reservation *charge;    /* counted; what pays for the value until it is destroyed */
+    struct cadre__config *config; /* counted; of the registry's entry that made it; NULL: none */
 } cadre__box;
 
 cadre__box *cadre__box_create(cadre_port *port, cadre_value_type type);

@@ -33,16 +33,26 @@ struct cadre_port {
     int read_fd, write_fd;            /* of the signal; −1 when it has none */
     uint32_t cores;
     atomic_uint busy;
+    atomic_uint fixed_cores, fixed_busy; /* of those with a fixed number of threads */
+    _Atomic uint64_t signalled_at;       /* when the sleeping loop was woken; 0: it was not */
     atomic_int loop_cpu;
 };
 
 cadre_port *cadre__port_create(const cadre_allocator *allocator);
 
+static inline uint64_t cadre__now(const cadre_port *port)
+{
+    return port->clock.now_ns(port->clock.data);
+}
+
 /* Any thread. False: the pool is gone and the message still the caller's. */
 static inline bool cadre__port_send_to(cadre_port *port, cadre__inbox *inbox, cadre__node *newest, cadre__node *oldest)
 {
     if (!cadre__inbox_push_chain(inbox, newest, oldest)) return false;
-    if (cadre__inbox_must_wake(&port->inbox)) port->signal(port); /* both inboxes have one sleeper */
+    if (cadre__inbox_must_wake(&port->inbox)) { /* both inboxes have one sleeper */
+        atomic_store_explicit(&port->signalled_at, cadre__now(port), memory_order_relaxed);
+        port->signal(port);
+    }
     return true;
 }
 static inline bool cadre__port_send_chain(cadre_port *port, cadre__node *newest, cadre__node *oldest)
@@ -57,11 +67,6 @@ static inline bool cadre__port_send(cadre_port *port, cadre__message *message)
 bool cadre__port_on_loop(const cadre_port *port);
 /* The pool, when this is its loop's thread and it can still destroy things elsewhere; else NULL. */
 cadre_pool *cadre__port_pool_here(const cadre_port *port);
-
-static inline uint64_t cadre__now(const cadre_port *port)
-{
-    return port->clock.now_ns(port->clock.data);
-}
 
 /* Any thread. */
 void cadre__log(const cadre_port *port, cadre_log_level level, const char *format, ...) CADRE_PRINTF(3, 4);

@@ -1,15 +1,9 @@
-/* The first ledger: budgets, whole-or-nothing charges, release. `charged ≤ budget` always holds, so `budget − charged` cannot wrap. */
+/* Budgets, whole-or-nothing charges, release. */
 #include "memory/ledger.h"
 
 #include "memory/budget.h"
-#include "pool/pool.h"
-
-struct cadre_reservation {
-    cadre_port *port; /* counted; its pool may be gone */
-    atomic_uint refs; /* atomic for abandoned threads alone: while there is a pool, the loop's */
-    size_t count;
-    cadre_memory_amount amounts[];
-};
+#include "memory/reserve.h"
+#include "registry/entry.h"
 
 int cadre__ledger_open(cadre_pool *pool, const cadre_pool_options *options)
 {
@@ -21,10 +15,10 @@ int cadre__ledger_open(cadre_pool *pool, const cadre_pool_options *options)
         return CADRE_ENOMEM;
     }
     pool->accounts[0].budget = options->memory_bytes >= 0 ? (uint64_t)options->memory_bytes : cadre__default_budget();
-    for (size_t i = 0; i < options->device_count; i++) {
-        cadre__account *account = &pool->accounts[i + 1];
-        account->budget = options->devices[i].budget_bytes;
-        account->name = cadre__strdup(allocator, options->devices[i].name);
+    for (size_t i = 0; i < pool->account_count; i++) {
+        cadre__account *account = &pool->accounts[i];
+        if (i > 0) account->budget = options->devices[i - 1].budget_bytes;
+        account->name = cadre__strdup(allocator, i > 0 ? options->devices[i - 1].name : "host");
         if (!account->name) return CADRE_ENOMEM;
     }
     return CADRE_OK;
@@ -37,21 +31,53 @@ void cadre__ledger_close(cadre_pool *pool)
     cadre__free(allocator, pool->accounts, pool->account_count * sizeof *pool->accounts);
 }
 
-/* Whether entry i is the first to name its device: a reservation counts once for each device. */
-static bool names_first(const cadre_memory_amount *amounts, size_t i)
+int cadre__ledger_check(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
 {
-    for (size_t k = 0; k < i; k++)
-        if (amounts[k].device == amounts[i].device) return false;
-    return true;
+    if (count && !amounts) return CADRE_EINVAL;
+    if (count > 1024) return cadre__pool_refuse(pool, CADRE_EINVAL, "count is %zu, above 1024", count);
+    for (size_t i = 0; i < count; i++) {
+        uint64_t sum = amounts[i].bytes;
+        if (amounts[i].device >= pool->account_count)
+            return cadre__pool_refuse(pool, CADRE_EINVAL, "amounts[%zu].device is %u, but the pool has devices 0…%zu", i, amounts[i].device,
+                                      pool->account_count - 1);
+        for (size_t k = 0; k < i; k++)
+            if (amounts[k].device == amounts[i].device && __builtin_add_overflow(sum, amounts[k].bytes, &sum))
+                return cadre__pool_refuse(pool, CADRE_EBUDGET, "the amounts of device %u overflow", amounts[i].device);
+    }
+    return CADRE_OK;
 }
 
-static void uncharge(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
+static void charge(cadre_pool *pool, cadre_reservation *reservation, uint32_t device, uint64_t bytes)
 {
+    pool->accounts[device].charged += bytes;
+    if (reservation->entry) reservation->entry->charged[device] += bytes;
+}
+
+static void uncharge(cadre_pool *pool, cadre_reservation *reservation, uint32_t device, uint64_t bytes)
+{
+    pool->accounts[device].charged -= bytes;
+    if (reservation->entry) reservation->entry->charged[device] -= bytes;
+}
+
+cadre_reservation *cadre__ledger_charge(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count, struct cadre__entry *entry)
+{
+    cadre_reservation *reservation = cadre__alloc(cadre__pool_allocator(pool), sizeof *reservation + count * sizeof *amounts);
+    if (!reservation) return NULL;
+    reservation->port = cadre_port_retain(pool->port);
+    atomic_init(&reservation->refs, 1);
+    reservation->entry = entry;
+    if (entry && entry->reservations++ == 0) cadre__list_append(&pool->residents, &entry->resident);
+    reservation->count = count;
     for (size_t i = 0; i < count; i++) {
-        cadre__account *account = &pool->accounts[amounts[i].device];
-        account->charged -= amounts[i].bytes;
-        account->reservations -= names_first(amounts, i);
+        reservation->amounts[i].device = amounts[i].device; /* a device that is named again charges to its first place */
+        size_t first = 0;
+        while (amounts[first].device != amounts[i].device) first++;
+        reservation->amounts[first].bytes += amounts[i].bytes;
+        if (first == i) pool->accounts[amounts[i].device].reservations++;
+        charge(pool, reservation, amounts[i].device, amounts[i].bytes);
     }
+    cadre__pressure_update(pool);
+    return reservation;
 }
 
 int cadre_memory_try_reserve(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count, cadre_reservation **out)
@@ -59,32 +85,17 @@ int cadre_memory_try_reserve(cadre_pool *pool, const cadre_memory_amount *amount
     if (out) *out = NULL;
     if (!pool || !out || (count && !amounts)) return CADRE_EINVAL;
     if (pool->closing) return CADRE_ECLOSED;
-    for (size_t i = 0; i < count; i++)
-        if (amounts[i].device >= pool->account_count)
-            return cadre__pool_refuse(pool, CADRE_EINVAL, "amounts[%zu].device is %u, but the pool has devices 0…%zu", i, amounts[i].device,
-                                      pool->account_count - 1);
-    size_t bytes;
-    if (!cadre__mul(count, sizeof *amounts, &bytes) || !cadre__add(bytes, sizeof(cadre_reservation), &bytes)) return CADRE_EINVAL;
-    cadre_reservation *reservation = cadre__alloc(cadre__pool_allocator(pool), bytes);
-    if (!reservation) return CADRE_ENOMEM;
+    int rc = cadre__ledger_check(pool, amounts, count);
+    if (rc != CADRE_OK) return rc;
     for (size_t i = 0; i < count; i++) {
-        cadre__account *account = &pool->accounts[amounts[i].device];
-        uint64_t room = account->budget - account->charged;
-        if (amounts[i].bytes > room) {
-            uncharge(pool, amounts, i);
-            cadre__free(cadre__pool_allocator(pool), reservation, bytes);
-            return cadre__pool_refuse(pool, CADRE_EBUDGET, "device %u: %llu bytes asked, %llu of %llu free", amounts[i].device,
-                                      (unsigned long long)amounts[i].bytes, (unsigned long long)room, (unsigned long long)account->budget);
-        }
-        account->charged += amounts[i].bytes;
-        account->reservations += names_first(amounts, i);
-        reservation->amounts[i] = amounts[i];
+        uint64_t asked = 0, room = cadre__reserve_room(pool, amounts[i].device);
+        for (size_t k = 0; k < count; k++) asked += amounts[k].device == amounts[i].device ? amounts[k].bytes : 0;
+        if (asked > room)
+            return cadre__pool_refuse(pool, CADRE_EBUDGET, "device %u: %llu bytes asked, %llu of %llu free", amounts[i].device, (unsigned long long)asked,
+                                      (unsigned long long)room, (unsigned long long)pool->accounts[amounts[i].device].budget);
     }
-    reservation->port = cadre_port_retain(pool->port);
-    atomic_init(&reservation->refs, 1);
-    reservation->count = count;
-    *out = reservation;
-    return CADRE_OK;
+    *out = cadre__ledger_charge(pool, amounts, count, NULL);
+    return *out ? CADRE_OK : CADRE_ENOMEM;
 }
 
 cadre_reservation *cadre__reservation_retain(cadre_reservation *reservation)
@@ -93,13 +104,54 @@ cadre_reservation *cadre__reservation_retain(cadre_reservation *reservation)
     return reservation;
 }
 
+static void give_back(cadre_pool *pool, cadre_reservation *owned)
+{
+    for (size_t i = 0; i < owned->count; i++) {
+        bool first = true;
+        for (size_t k = 0; k < i; k++) first = first && owned->amounts[k].device != owned->amounts[i].device;
+        if (first) pool->accounts[owned->amounts[i].device].reservations--;
+        uncharge(pool, owned, owned->amounts[i].device, owned->amounts[i].bytes);
+    }
+    if (owned->entry) {
+        if (--owned->entry->reservations == 0) cadre__list_remove(&owned->entry->resident);
+        cadre__entry_uncharged(owned->entry, owned->weights);
+    }
+    cadre__reserves_touch(pool);
+    cadre__pressure_update(pool);
+}
+
 void cadre_reservation_release(cadre_reservation *owned)
 {
     if (!owned || atomic_fetch_sub_explicit(&owned->refs, 1, memory_order_acq_rel) != 1) return;
     cadre_port *port = owned->port;
-    if (cadre__port_on_loop(port) && port->pool) uncharge(port->pool, owned->amounts, owned->count); /* an abandoned thread has no pool */
+    if (cadre__port_on_loop(port) && port->pool) give_back(port->pool, owned); /* an abandoned thread has no pool */
     cadre__free(&port->allocator, owned, sizeof *owned + owned->count * sizeof *owned->amounts);
     cadre_port_release(port);
+}
+
+void cadre__reservation_set(cadre_reservation *reservation, uint32_t device, uint64_t bytes)
+{
+    if (!reservation || !reservation->port->pool) return;
+    cadre_pool *pool = reservation->port->pool;
+    for (size_t i = 0; i < reservation->count; i++) {
+        cadre_memory_amount *amount = &reservation->amounts[i];
+        if (amount->device != device) continue;
+        uint64_t charged = pool->accounts[device].charged - amount->bytes;
+        if (bytes > UINT64_MAX / 2 - (charged < UINT64_MAX / 2 ? charged : UINT64_MAX / 2)) return; /* nonsense: keep the estimate */
+        uncharge(pool, reservation, device, amount->bytes);
+        amount->bytes = bytes;
+        charge(pool, reservation, device, bytes);
+        cadre__reserves_touch(pool);
+        cadre__pressure_update(pool);
+        return;
+    }
+}
+
+uint64_t cadre__reservation_bytes(const cadre_reservation *reservation)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; reservation && i < reservation->count; i++) sum += reservation->amounts[i].bytes;
+    return sum;
 }
 
 int cadre_memory_get_usage(const cadre_pool *pool, uint32_t device, cadre_memory_usage *out)

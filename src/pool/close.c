@@ -7,9 +7,11 @@
  *   CLOSED      the callback; the pool is freed */
 #include "pool/close.h"
 
+#include "memory/reserve.h"
 #include "pool/model.h"
 #include "pool/reaper.h"
 #include "pool/worker.h"
+#include "registry/registry.h"
 
 int cadre_pool_close(cadre_pool *pool, const cadre_close_options *theirs, cadre_close_cb cb)
 {
@@ -48,6 +50,8 @@ void cadre__close_due(cadre_pool *pool, cadre__deadline *deadline)
 
 static void cancel_everything(cadre_pool *pool)
 {
+    cadre__reserves_close(pool);
+    cadre__entries_stop(pool);
     for (uint32_t i = 0; i < pool->requests.count; i++) {
         cadre_request *request = pool->requests.slots[i].object;
         if (request) cadre__request_end(request, CADRE_ECLOSED, "the pool was closed");
@@ -63,7 +67,7 @@ static void cancel_everything(cadre_pool *pool)
 static bool is_quiet(const cadre_pool *pool)
 {
     return !pool->open_requests && !pool->jobs_out && cadre__list_empty(&pool->worker_list) && !pool->pending_futures && !pool->promises && !pool->weights &&
-           !pool->reaping && cadre__list_empty(&pool->loads_waiting);
+           !pool->reaping && !pool->additions && !pool->wishes && cadre__list_empty(&pool->loads_waiting) && cadre__list_empty(&pool->checks_waiting);
 }
 
 static void abandon(cadre_pool *pool)
@@ -71,10 +75,11 @@ static void abandon(cadre_pool *pool)
     cadre_close_report *report = &pool->report;
     CADRE__LIST_FOR (node, &pool->worker_list) {
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
-        if (worker->state == CADRE_WORKER_ABANDONED) continue;
+        if (worker->detached) continue;
         if (worker->runner) report->abandoned_threads++;
         cadre__worker_abandon(worker);
     }
+    cadre__additions_close(pool);
     cadre__loaders_stop(pool); /* those that are idle end by themselves */
     report->abandoned_threads += cadre__loaders_abandon(pool);
     report->held_promises = (uint32_t)(pool->promises - pool->own_promises);
@@ -93,6 +98,7 @@ static void closed(cadre_pool *pool)
         message->deliver(pool, message);
     }
     while (!cadre__list_empty(&pool->worker_list)) cadre__worker_forget(CADRE__CONTAINER(pool->worker_list.next, cadre__worker, link));
+    cadre__entries_free(pool);
     cadre__models_free(pool);
     if (pool->close_cb) pool->close_cb(pool, &pool->report, pool->close_data);
     cadre__pool_free(pool);
@@ -121,6 +127,7 @@ void cadre__close_step(cadre_pool *pool)
         /* From here on the port refuses. What it took is still delivered, and destroyed on the reaper. */
         atomic_store_explicit(&pool->port->open, false, memory_order_release);
         cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->inbox));
+        cadre__trace_finish(pool);
         pool->closing = CADRE__REAPING;
         pool->close_expired = false;
         cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->close_deadline, cadre__after(pool->now, pool->close_abandon_ns));

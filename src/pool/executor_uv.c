@@ -11,6 +11,7 @@
  * Spinning, bounded to 20 µs, before either side sleeps: only when operations take microseconds (`brisk`), and only when the other side last ran on another
  * CPU. */
 #define _GNU_SOURCE
+#include "memory/reserve.h"
 #include "pool/executor.h"
 #include "pool/pool.h"
 
@@ -39,7 +40,9 @@ typedef struct uv_side {
     uv_check_t check;
     uv_idle_t idle;
     uv_timer_t timer;
-    int handles; /* open */
+    uv_poll_t pressure[CADRE__PRESSURE_SOURCES];
+    int pressure_fds[CADRE__PRESSURE_SOURCES]; /* −1: none */
+    int handles;                               /* open */
     bool idling;
     void (*done)(cadre_pool *pool);
 } uv_side;
@@ -210,6 +213,34 @@ static void poll_cb(uv_poll_t *poll, int status, int events)
     while (read(side->pool->port->read_fd, &count, sizeof count) > 0) continue;
 }
 
+static void pressure_cb(uv_poll_t *poll, int status, int events)
+{
+    uv_side *side = poll->data;
+    int source = (int)(poll - side->pressure);
+    if (status < 0 || (events & UV_DISCONNECT))
+        uv_poll_stop(poll);
+    else
+        cadre__pressure_read(side->pool, source, side->pressure_fds[source]);
+}
+
+/* What cannot be watched is left out. */
+static void open_pressure(uv_side *side, uv_loop_t *loop)
+{
+    cadre__pressure_open(side->pool, side->pressure_fds);
+    for (int i = 0; i < CADRE__PRESSURE_SOURCES; i++) {
+        uv_poll_t *poll = &side->pressure[i];
+        if (side->pressure_fds[i] >= 0 && uv_poll_init(loop, poll, side->pressure_fds[i]) < 0) {
+            close(side->pressure_fds[i]);
+            side->pressure_fds[i] = -1;
+        }
+        if (side->pressure_fds[i] < 0) continue;
+        poll->data = side;
+        uv_poll_start(poll, i == 0 ? UV_PRIORITIZED : UV_READABLE, pressure_cb);
+        uv_unref((uv_handle_t *)poll);
+        side->handles++;
+    }
+}
+
 static bool peer_is_elsewhere(cadre_pool *pool)
 {
     int cpu = atomic_load_explicit(&pool->port->loop_cpu, memory_order_relaxed);
@@ -285,6 +316,8 @@ static void hold(cadre_pool *pool, bool on)
 static void closed_cb(uv_handle_t *handle)
 {
     uv_side *side = handle->data;
+    for (int i = 0; i < CADRE__PRESSURE_SOURCES; i++)
+        if (handle == (uv_handle_t *)&side->pressure[i]) close(side->pressure_fds[i]);
     if (--side->handles > 0) return;
     cadre_pool *pool = side->pool;
     void (*done)(cadre_pool *) = side->done;
@@ -300,6 +333,8 @@ static void close_side(cadre_pool *pool, void (*done)(cadre_pool *pool))
     uv_handle_t *handles[] = {(uv_handle_t *)&side->poll, (uv_handle_t *)&side->prepare, (uv_handle_t *)&side->check, (uv_handle_t *)&side->idle,
                               (uv_handle_t *)&side->timer};
     for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) uv_close(handles[i], closed_cb);
+    for (int i = 0; i < CADRE__PRESSURE_SOURCES; i++)
+        if (side->pressure_fds[i] >= 0) uv_close((uv_handle_t *)&side->pressure[i], closed_cb);
 }
 
 static int open_signal(cadre_port *port)
@@ -357,6 +392,7 @@ static int open_side(cadre_pool *pool, uv_loop_t *loop)
     uv_unref((uv_handle_t *)&side->check);
     uv_unref((uv_handle_t *)&side->idle);
     uv_unref((uv_handle_t *)&side->timer);
+    open_pressure(side, loop);
     return CADRE_OK;
 }
 

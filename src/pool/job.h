@@ -16,6 +16,10 @@ struct cadre__model;
 
 typedef enum cadre__job_state { CADRE__JOB_NEW, CADRE__JOB_BEGUN, CADRE__JOB_DONE } cadre__job_state;
 
+/* A worker claims a job before it reads its payload; the loop takes back from a worker that hangs what is not claimed. Both by compare-and-swap, acq_rel: who
+ * wins has the payload, and sees what the other wrote before. */
+typedef enum cadre__claim { CADRE__CLAIM_NONE, CADRE__CLAIM_WORKER, CADRE__CLAIM_LOOP } cadre__claim;
+
 struct cadre_op {
     cadre__message message;       /* first: to the worker, then back */
     cadre_request *request;       /* loop; NULL once the host was answered */
@@ -23,6 +27,7 @@ struct cadre_op {
     struct cadre__runner *runner; /* the worker that has it */
     struct cadre_op *batch;       /* the next job of the same batch */
     atomic_bool cancelled;
+    atomic_uchar claim; /* who has it: cadre__claim; of a batch, its first job's */
     atomic_uint pieces; /* of text, sent and not consumed */
     uint32_t window;    /* at most so many */
     int32_t status;
@@ -59,6 +64,8 @@ typedef struct cadre__kind {
     void (*finish)(cadre_request *request, cadre__job *job, int status);
     /* loop, or an abandoned thread: frees what the payload owns. */
     void (*dispose)(cadre__heap *heap, cadre__job *job);
+    /* loop: points what lies in `from` at its copy in `to`, a copy of the block, and takes what the payload owns along; `from` owns nothing then. */
+    void (*moved)(cadre__job *from, cadre__job *to);
     /* loop, at dispatch: takes what the result needs, if it can; may be NULL. */
     void (*equip)(cadre__heap *heap, cadre__job *job, const struct cadre__model *model);
     /* loop, batches only: rows of the op's output, and whether b may go with a. */
@@ -71,6 +78,19 @@ extern const cadre__kind cadre__kinds[CADRE_CAPABILITY_COUNT];
 /* Loop: a job with room for a payload, which is zeroed up to `zeroed` bytes. NULL when out of memory. */
 cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed);
 void cadre__job_free(cadre__heap *heap, cadre__job *job);
+
+static inline bool cadre__job_claim(cadre__job *job, cadre__claim claim)
+{
+    unsigned char none = CADRE__CLAIM_NONE;
+    return atomic_compare_exchange_strong_explicit(&job->claim, &none, (unsigned char)claim, memory_order_acq_rel, memory_order_acquire);
+}
+
+/* A pointer into one job's block, as a pointer to the same place in its copy; others stay as they are. */
+static inline const void *cadre__moved(const void *pointer, const cadre__job *from, const cadre__job *to)
+{
+    uintptr_t at = (uintptr_t)pointer, base = (uintptr_t)from;
+    return at >= base && at < base + from->bytes ? (const char *)to + (at - base) : pointer;
+}
 
 static inline void *cadre__payload(const cadre__job *job)
 {

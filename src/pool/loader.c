@@ -5,8 +5,11 @@
 #include "pool/loader.h"
 
 #include "core/weights.h"
+#include "memory/ledger.h"
 #include "pool/pool.h"
 #include "pool/reaper.h"
+#include "pool/worker.h"
+#include "registry/entry.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -108,6 +111,40 @@ int cadre_load_fail(cadre_load_context *context, int error, const char *format, 
     return error;
 }
 
+typedef struct measure {
+    cadre__message message;
+    cadre_load_context *context; /* counted */
+    uint32_t device;
+    uint64_t bytes;
+} measure;
+
+static void deliver_measure(cadre_pool *pool, cadre__message *message)
+{
+    measure *m = CADRE__CONTAINER(message, measure, message);
+    cadre_load_context *context = m->context;
+    cadre__entry *entry = context->weights_of;
+    cadre__worker *worker = context->worker ? cadre__table_get(&pool->workers, context->worker) : NULL;
+    if (worker) {
+        cadre__worker_measured(worker, m->device, m->bytes);
+    } else if (entry && entry->weights && entry->weights->promise == context->promise) {
+        cadre__reservation_set(entry->weights->charge, m->device, m->bytes);
+        cadre__entry_measured(entry, true, m->device, m->bytes);
+    }
+    cadre__free(cadre__pool_allocator(pool), m, sizeof *m);
+    cadre__load_unref(context);
+}
+
+void cadre_load_measured(cadre_load_context *context, uint32_t device, uint64_t bytes)
+{
+    const cadre_allocator *allocator = &context->port->allocator;
+    measure *m = cadre__alloc(allocator, sizeof *m);
+    if (!m) return; /* the estimate stands */
+    *m = (measure){.message.deliver = deliver_measure, .context = cadre__load_ref(context), .device = device, .bytes = bytes};
+    if (cadre__port_send(context->port, &m->message)) return;
+    cadre__free(allocator, m, sizeof *m);
+    cadre__load_unref(context);
+}
+
 /* ---- the load of one value ---- */
 
 typedef struct load {
@@ -181,12 +218,14 @@ static void orphan_load(cadre__task *task)
 static void deliver_loaded(cadre_pool *pool, cadre__message *message)
 {
     load *l = CADRE__CONTAINER(message, load, task.message);
-    for (uint32_t i = 0; i < pool->loader_count; i++) {
-        cadre__task_thread *loader = pool->loaders[i];
-        if (!loader || loader->current != &l->task) continue;
-        loader->current = NULL;
-        loader->given_up = 0;
-    }
+    cadre__loader_done(pool, &l->task);
+    load_free(pool, l);
+}
+
+static void refuse_load(cadre_pool *pool, cadre__task *task, int error, const char *detail)
+{
+    load *l = CADRE__CONTAINER(task, load, task);
+    cadre_promise_fail(l->promise, error, detail);
     load_free(pool, l);
 }
 
@@ -250,6 +289,7 @@ static cadre_future *make_load(cadre_load_context *context, cadre_value_type typ
     l->task.message.deliver = deliver_loaded;
     l->task.run = run_load;
     l->task.orphan = orphan_load;
+    l->task.refuse = refuse_load;
     cadre__list_init(&l->task.link);
     l->context = cadre__load_ref(context);
     if (type == CADRE_VALUE_WEIGHTS) context->promise = l->promise;
@@ -362,43 +402,71 @@ void cadre__loaders_give_up(cadre_pool *pool, cadre__deadline *deadline)
     cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), deadline, next);
 }
 
-static void fail_waiting_loads(cadre_pool *pool, int error, const char *detail)
+/* The loaders, and behind them the checks thread. */
+static uint32_t thread_count(const cadre_pool *pool)
 {
-    while (!cadre__list_empty(&pool->loads_waiting)) {
-        load *l = CADRE__CONTAINER(pool->loads_waiting.next, load, task.link);
-        cadre__list_remove(&l->task.link);
-        cadre_promise_fail(l->promise, error, detail);
-        load_free(pool, l);
+    return pool->loader_count + 1;
+}
+
+void cadre__loader_done(cadre_pool *pool, const cadre__task *task)
+{
+    for (uint32_t i = 0; i < thread_count(pool); i++) {
+        cadre__task_thread *loader = pool->loaders[i];
+        if (!loader || loader->current != task) continue;
+        loader->current = NULL;
+        loader->given_up = 0;
     }
 }
 
-void cadre__loaders_feed(cadre_pool *pool)
+void cadre__check_run(cadre_pool *pool, cadre__task *task)
 {
-    if (cadre__list_empty(&pool->loads_waiting)) return;
+    cadre__list_append(&pool->checks_waiting, &task->link);
+    cadre__pool_touch(pool);
+}
+
+static void refuse_waiting(cadre_pool *pool, cadre__list *waiting, int error, const char *detail)
+{
+    while (!cadre__list_empty(waiting)) {
+        cadre__task *task = CADRE__CONTAINER(waiting->next, cadre__task, link);
+        cadre__list_remove(&task->link);
+        task->refuse(pool, task, error, detail);
+    }
+}
+
+/* Gives what waits to threads first … last − 1. */
+static void feed(cadre_pool *pool, cadre__list *waiting, uint32_t first, uint32_t last, const char *name, int niceness)
+{
+    if (cadre__list_empty(waiting)) return;
     uint32_t threads = 0;
-    for (uint32_t i = 0; i < pool->loader_count && !cadre__list_empty(&pool->loads_waiting); i++) {
+    for (uint32_t i = first; i < last && !cadre__list_empty(waiting); i++) {
         cadre__task_thread *loader = pool->loaders[i];
         if (!loader) {
-            loader = cadre__task_thread_create(pool, "cadre-loader", LOADER_NICENESS, &pool->port->inbox, loader_exited);
+            loader = cadre__task_thread_create(pool, name, niceness, &pool->port->inbox, loader_exited);
             if (!loader) continue;
             cadre__list_init(&loader->joining.link);
             pool->loaders[i] = loader;
         }
         threads++;
         if (loader->current) continue;
-        cadre__task *task = CADRE__CONTAINER(pool->loads_waiting.next, cadre__task, link);
+        cadre__task *task = CADRE__CONTAINER(waiting->next, cadre__task, link);
         cadre__list_remove(&task->link);
         loader->current = task;
         cadre__thread_post(&loader->thread, &task->message.node);
     }
-    for (uint32_t i = 0; i < pool->loader_count && threads == 0; i++) threads += pool->loaders[i] != NULL;
-    if (threads == 0) fail_waiting_loads(pool, CADRE_ETHREAD, "a loader thread could not be created");
+    for (uint32_t i = first; i < last && threads == 0; i++) threads += pool->loaders[i] != NULL;
+    if (threads == 0) refuse_waiting(pool, waiting, CADRE_ETHREAD, "a loader thread could not be created");
+}
+
+void cadre__loaders_feed(cadre_pool *pool)
+{
+    feed(pool, &pool->loads_waiting, 0, pool->loader_count, "cadre-loader", LOADER_NICENESS);
+    feed(pool, &pool->checks_waiting, pool->loader_count, pool->loader_count + 1, "cadre-checks", 0);
 }
 
 bool cadre__loaders_stop(cadre_pool *pool)
 {
     bool left = false;
-    for (uint32_t i = 0; i < pool->loader_count; i++) {
+    for (uint32_t i = 0; i < thread_count(pool); i++) {
         cadre__task_thread *loader = pool->loaders[i];
         if (!loader) continue;
         if (loader->current) {
@@ -415,8 +483,9 @@ bool cadre__loaders_stop(cadre_pool *pool)
 uint32_t cadre__loaders_abandon(cadre_pool *pool)
 {
     uint32_t count = 0;
-    fail_waiting_loads(pool, CADRE_ECLOSED, "the pool was closed");
-    for (uint32_t i = 0; i < pool->loader_count; i++) {
+    refuse_waiting(pool, &pool->loads_waiting, CADRE_ECLOSED, "the pool was closed");
+    refuse_waiting(pool, &pool->checks_waiting, CADRE_ECLOSED, "the pool was closed");
+    for (uint32_t i = 0; i < thread_count(pool); i++) {
         cadre__task_thread *loader = pool->loaders[i];
         if (!loader) continue;
         pool->loaders[i] = NULL;

@@ -12,6 +12,7 @@ struct cadre_load_context {
     cadre_port *port; /* counted */
     cadre_worker_id worker;
     char *key;
+    struct cadre__entry *weights_of; /* loop: of the registry, whose shared weights these are */
     atomic_bool cancelled;
     void *data;
     void (*release)(void *data);
@@ -35,7 +36,11 @@ cadre_future *cadre__load_blocking(cadre_load_context *context, cadre_value_type
 cadre_future *cadre__load_shared(cadre_load_context *context, cadre_value_type type, cadre_future *source, cadre__make_call call, cadre__make_fn function,
                                  void *data);
 
-/* Gives waiting tasks to loaders that are free, making threads as needed. */
+/* Loop: has a task done by the checks thread, which looks at manifests and files' headers and never waits behind a load. */
+void cadre__check_run(cadre_pool *pool, cadre__task *task);
+/* Loop: a task came back from a loader or the checks thread; the thread is free. */
+void cadre__loader_done(cadre_pool *pool, const cadre__task *task);
+/* Gives waiting tasks to threads that are free, making threads as needed. */
 void cadre__loaders_feed(cadre_pool *pool);
 /* pool->abandon: replaces loaders whose load was given up and has not returned. */
 void cadre__loaders_give_up(cadre_pool *pool, cadre__deadline *deadline);

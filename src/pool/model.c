@@ -1,6 +1,7 @@
 #include "pool/model.h"
 
 #include "pool/worker.h"
+#include "registry/entry.h"
 
 /* ---- the table of keys: FNV-1a (Fowler, Noll, Vo), chained, doubled at load 1 ---- */
 
@@ -47,10 +48,9 @@ static void window_due(cadre_pool *pool, cadre__deadline *deadline)
     cadre__model_touch(model);
 }
 
-cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capability capability)
+static cadre__model *make(cadre_pool *pool, const char *key, cadre_capability capability)
 {
-    cadre__model *model = cadre__model_find(pool, key);
-    if (model) return model;
+    cadre__model *model;
     if (pool->model_count >= pool->model_buckets && !grow(pool)) return NULL;
     const cadre_allocator *allocator = cadre__pool_allocator(pool);
     model = cadre__alloc(allocator, sizeof *model);
@@ -65,7 +65,9 @@ cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capabili
     model->hash = hash_of(key);
     model->window.fire = window_due;
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) cadre__list_init(&model->queues[i]);
+    cadre__list_init(&model->workers);
     cadre__list_init(&model->free_workers);
+    cadre__list_init(&model->starved);
     cadre__list_init(&model->dirty);
     model->next = pool->models[model->hash % pool->model_buckets];
     pool->models[model->hash % pool->model_buckets] = model;
@@ -73,25 +75,94 @@ cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capabili
     return model;
 }
 
+cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capability capability)
+{
+    cadre__model *model = cadre__model_find(pool, key);
+    return model ? model : make(pool, key, capability);
+}
+
 static void model_free(cadre__model *model)
 {
     cadre_pool *pool = model->pool;
     if (pool->recent == model) pool->recent = NULL;
     cadre__list_remove(&model->dirty);
+    cadre__list_remove(&model->starved);
     cadre__deadline_clear(&pool->deadlines, &model->window);
     cadre__strfree(cadre__pool_allocator(pool), model->key);
     cadre__free(cadre__pool_allocator(pool), model, sizeof *model);
 }
 
-void cadre__model_settle(cadre__model *model)
+/* It is no longer found by its key. */
+static void detach(cadre__model *model)
 {
-    if (model->loading || model->ready || model->leaving || model->queued || model->running || model->abandoned || model->ending) return;
     cadre_pool *pool = model->pool;
+    if (model->detached) return;
     cadre__model **place = &pool->models[model->hash % pool->model_buckets];
     while (*place != model) place = &(*place)->next;
     *place = model->next;
-    pool->model_count--;
+    if (pool->recent == model) pool->recent = NULL;
+    model->detached = true;
+}
+
+void cadre__model_settle(cadre__model *model)
+{
+    if (model->loading || model->ready || model->leaving || model->queued || model->running || model->abandoned || model->ending) return;
+    if (model->entry || model->unknown) return;
+    detach(model);
+    model->pool->model_count--;
     model_free(model);
+}
+
+/* ---- keys that an addition may name ---- */
+
+void cadre__model_known(cadre__model *model)
+{
+    if (model->unknown) model->pool->unknown_count--;
+    model->unknown = false;
+}
+
+void cadre__model_wait_to_be_known(cadre__model *model)
+{
+    if (!model->unknown) model->pool->unknown_count++;
+    model->unknown = true;
+}
+
+/* Its requests end; it goes when they are told. */
+static void forget_unknown(cadre__model *model, int status, const char *detail)
+{
+    cadre__model_known(model);
+    cadre__model_fail_waiting(model, status, detail);
+    cadre__model_settle(model);
+}
+
+cadre__model *cadre__model_adopt(cadre_pool *pool, const char *key, cadre_capability capability)
+{
+    cadre__model *model = cadre__model_find(pool, key);
+    if (model && model->kind->capability != capability) {
+        detach(model);
+        forget_unknown(model, CADRE_ECAPABILITY, "the key was added as a model of another capability");
+        model = NULL;
+    }
+    if (!model) model = make(pool, key, capability);
+    if (model) cadre__model_known(model);
+    return model;
+}
+
+void cadre__models_forget_unknown(cadre_pool *pool, int status, const char *detail)
+{
+    for (size_t i = 0; i < pool->model_buckets; i++) {
+        for (cadre__model *model = pool->models[i], *next; model; model = next) {
+            next = model->next;
+            if (model->unknown) forget_unknown(model, status, detail);
+        }
+    }
+}
+
+void cadre__model_set_options(cadre__model *model, const cadre_spawn_options *options)
+{
+    model->capacity = (uint64_t)options->queue_capacity;
+    model->window_ns = (uint64_t)options->batch_window_us * 1000;
+    model->stream_window = (uint32_t)options->stream_window;
 }
 
 void cadre__models_free(cadre_pool *pool)
@@ -121,6 +192,18 @@ void cadre__model_enqueue(cadre__model *model, cadre_request *request)
     cadre__model_touch(model);
 }
 
+void cadre__model_requeue(cadre_request *request)
+{
+    cadre__model *model = request->model;
+    cadre__list *after = &model->queues[request->priority]; /* before the first that came later */
+    while (after->next != &model->queues[request->priority] && CADRE__CONTAINER(after->next, cadre_request, link)->queued_at <= request->queued_at)
+        after = after->next;
+    cadre__list_append(after->next, &request->link);
+    model->waiting |= 1u << request->priority;
+    model->queued++;
+    cadre__model_touch(model);
+}
+
 void cadre__model_unqueue(cadre_request *request)
 {
     cadre__model *model = request->model;
@@ -135,16 +218,38 @@ void cadre__model_fail_waiting(cadre__model *model, int status, const char *deta
         while (!cadre__list_empty(&model->queues[i])) cadre__request_end(CADRE__CONTAINER(model->queues[i].next, cadre_request, link), status, detail);
 }
 
-/* The head that comes first: its priority, raised by one for each aging period it has waited; among equals the one that has waited longest. */
+static cadre_request *head_of(const cadre__model *model, int priority)
+{
+    return CADRE__CONTAINER(model->queues[priority].next, cadre_request, link);
+}
+
+bool cadre__model_has_turn(const cadre__model *model)
+{
+    if (!model->turn_end) return model->queued > 0;
+    for (int i = 0; i < CADRE_PRIORITY_COUNT; i++)
+        if (!cadre__list_empty(&model->queues[i]) && head_of(model, i)->queued_at <= model->turn_end) return true;
+    return false;
+}
+
+void cadre__model_set_turn(cadre__model *model, uint64_t end)
+{
+    if (end && model->turn_end) return; /* the earlier end stands */
+    if (!end && model->turn_end && model->queued) cadre__model_touch(model);
+    model->turn_end = end;
+}
+
+/* The head that comes first: its priority, raised by one for each aging period it has waited; among equals the one that has waited longest. Those that came
+ * after the end of the model's turn are passed over. */
 static cadre_request *first_in_line(const cadre__model *model)
 {
     const cadre_pool *pool = model->pool;
-    if ((model->waiting & (model->waiting - 1)) == 0) return CADRE__CONTAINER(model->queues[__builtin_ctz(model->waiting)].next, cadre_request, link);
+    if ((model->waiting & (model->waiting - 1)) == 0 && !model->turn_end) return head_of(model, __builtin_ctz(model->waiting));
     cadre_request *best = NULL;
     int64_t best_rank = 0;
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) {
         if (cadre__list_empty(&model->queues[i])) continue;
-        cadre_request *head = CADRE__CONTAINER(model->queues[i].next, cadre_request, link);
+        cadre_request *head = head_of(model, i);
+        if (model->turn_end && head->queued_at > model->turn_end) continue;
         uint64_t waited = pool->now > head->queued_at ? pool->now - head->queued_at : 0;
         int64_t rank = (int64_t)i - (pool->aging_ns ? (int64_t)(waited / pool->aging_ns) : 0);
         if (rank < 0) rank = 0;
@@ -184,6 +289,7 @@ static cadre__job *take(cadre_request *request)
     cadre__model_unqueue(request);
     request->state = CADRE__RUNNING;
     request->model->running++;
+    request->begun_at = request->pool->now;
     if (request->job->kind->equip) request->job->kind->equip(&request->pool->heap, request->job, request->model);
     return request->job;
 }
@@ -208,6 +314,7 @@ static cadre__job *gather(cadre__model *model)
     size_t rows = model->kind->rows(first);
     while (rows < model->slots && model->queued) {
         cadre_request *next = first_in_line(model);
+        if (!next) break;
         size_t more = model->kind->rows(next->job);
         if (more > model->slots - rows || !model->kind->joins(first, next->job)) break;
         last = last->batch = take(next);
@@ -220,8 +327,12 @@ static cadre__job *gather(cadre__model *model)
 
 static void dispatch(cadre__model *model)
 {
-    while (model->queued && !cadre__list_empty(&model->free_workers)) {
+    while (model->queued && !cadre__list_empty(&model->free_workers) && (!model->turn_end || cadre__model_has_turn(model))) {
         cadre__worker *worker = CADRE__CONTAINER(model->free_workers.next, cadre__worker, free_link);
+        if (!cadre__worker_has_cores(worker)) {
+            if (cadre__list_empty(&model->starved)) cadre__list_append(&model->pool->starved, &model->starved);
+            return;
+        }
         cadre__job *job = gather(model);
         if (!job) return;
         cadre__worker_give(worker, job);

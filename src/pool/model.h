@@ -16,6 +16,7 @@ typedef struct cadre__model {
     uint32_t waiting;                                      /* bit i: queues[i] is not empty */
     uint64_t queued, running, abandoned, ending, capacity; /* ending: answered, on_done on the way */
     uint32_t loading, ready, leaving;                      /* workers before, in and after service */
+    cadre__list workers;                                   /* all that are not freed */
     cadre__list free_workers;                              /* ready, with room */
     cadre__list dirty;
     uint32_t stream_window;
@@ -29,6 +30,10 @@ typedef struct cadre__model {
     uint64_t operations;
     struct cadre__entry *entry; /* of the registry; NULL: its workers were spawned by the host */
     bool unknown;               /* requests wait for an addition to name this key */
+    bool detached;              /* no longer found by its key */
+    bool next_probe;            /* the request that is being admitted is one of the breaker's */
+    uint64_t turn_end;          /* what came after this waits for the model's next turn; 0: it has no end */
+    cadre__list starved;        /* waits for cores */
     cadre__model_stats stats;
 } cadre__model;
 
@@ -39,6 +44,20 @@ cadre__model *cadre__model_get(cadre_pool *pool, const char *key, cadre_capabili
 void cadre__model_settle(cadre__model *model);
 /* Part of the close: frees those that jobs of abandoned threads still held. */
 void cadre__models_free(cadre_pool *pool);
+
+/* Whether requests may wait for an addition to name its key. */
+void cadre__model_known(cadre__model *model);
+void cadre__model_wait_to_be_known(cadre__model *model);
+/* For the registry: finds or makes it; one of another capability, for which requests wait in vain, ends. NULL: out of memory. */
+cadre__model *cadre__model_adopt(cadre_pool *pool, const char *key, cadre_capability capability);
+/* No addition is under way any more: who waits for a key that is still unknown hears it. */
+void cadre__models_forget_unknown(cadre_pool *pool, int status, const char *detail);
+void cadre__model_set_options(cadre__model *model, const cadre_spawn_options *options);
+/* Whether a request waits that came before the end of the model's turn. */
+bool cadre__model_has_turn(const cadre__model *model);
+void cadre__model_set_turn(cadre__model *model, uint64_t end);
+/* Puts back a job that its worker had not begun, at its old place. */
+void cadre__model_requeue(cadre_request *request);
 
 void cadre__model_enqueue(cadre__model *model, cadre_request *request);
 void cadre__model_unqueue(cadre_request *request);

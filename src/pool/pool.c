@@ -2,6 +2,7 @@
 
 #include "memory/budget.h"
 #include "memory/ledger.h"
+#include "memory/reserve.h"
 #include "pool/close.h"
 #include "pool/loader.h"
 #include "pool/model.h"
@@ -36,7 +37,8 @@ static int check_options(cadre_pool_options *options, const cadre_pool_options *
     if (options->cores < 1 || options->loads_at_once < 1 || options->loads_at_once > 1024 || options->abandon_after_ms < 0 || options->aging_ms < 0 ||
         options->log_level < CADRE_LOG_ERROR || options->log_level > CADRE_LOG_DEBUG)
         return CADRE_EINVAL;
-    if (options->memory_bytes < CADRE_DEFAULT || (options->device_count && !options->devices) || options->device_count > 1024) return CADRE_EINVAL;
+    if (options->memory_bytes < CADRE_DEFAULT || options->seed < CADRE_DEFAULT || (options->device_count && !options->devices) || options->device_count > 1024)
+        return CADRE_EINVAL;
     for (size_t i = 0; i < options->device_count; i++)
         if (options->devices[i].size != sizeof(cadre_device) || !options->devices[i].name || !*options->devices[i].name) return CADRE_EINVAL;
     const cadre_allocator *allocator = options->allocator;
@@ -68,9 +70,14 @@ static void fill_pool(cadre_pool *pool, uv_loop_t *loop, const cadre_pool_option
     pool->aging_ns = cadre__ms(options->aging_ms);
     pool->abandon_ns = cadre__ms(options->abandon_after_ms);
     pool->loader_count = (uint32_t)options->loads_at_once;
+    pool->on_event = options->on_event;
+    pool->event_data = options->event_data;
+    pool->random = options->seed != CADRE_DEFAULT ? (uint64_t)options->seed : cadre__now(pool->port);
     if (options->decoder) pool->decoder = *options->decoder;
     if (options->fetcher) pool->fetcher = *options->fetcher;
-    cadre__list *lists[] = {&pool->worker_list, &pool->dirty, &pool->publishing, &pool->futures, &pool->loads_waiting, &pool->threads_lost};
+    cadre__list *lists[] = {&pool->worker_list,  &pool->dirty,          &pool->publishing, &pool->futures,       &pool->loads_waiting,
+                            &pool->threads_lost, &pool->checks_waiting, &pool->entries,    &pool->entries_dirty, &pool->residents,
+                            &pool->reserves,     &pool->addition_list,  &pool->starved};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) cadre__list_init(lists[i]);
 }
 
@@ -81,11 +88,15 @@ void cadre__pool_free(cadre_pool *pool)
     if (pool->spare) cadre__box_free(pool->spare);
     cadre__heap_close(&pool->heap);
     cadre__ledger_close(pool);
+    cadre__trace_free(pool);
+    cadre__free(allocator, pool->backends, pool->backend_count * sizeof *pool->backends);
+    cadre__strfree(allocator, pool->backend_path);
+    cadre__table_free(&pool->reserve_ids, allocator);
     cadre__table_free(&pool->workers, allocator);
     cadre__table_free(&pool->requests, allocator);
     cadre__deadlines_free(&pool->deadlines, allocator);
     cadre__free(allocator, pool->models, pool->model_buckets * sizeof(struct cadre__model *));
-    cadre__free(allocator, pool->loaders, pool->loader_count * sizeof(cadre__task_thread *));
+    cadre__free(allocator, pool->loaders, (pool->loader_count + 1) * sizeof(cadre__task_thread *));
     cadre__free(allocator, pool, sizeof *pool);
     port->pool = NULL;
     cadre_port_release(port);
@@ -110,14 +121,18 @@ int cadre__pool_create_on(cadre_pool **out, uv_loop_t *loop, const cadre_pool_op
     cadre__heap_open(&pool->heap, &allocator);
     fill_port(pool, &options);
     fill_pool(pool, loop, &options);
-    pool->loaders = cadre__alloc(&allocator, pool->loader_count * sizeof(cadre__task_thread *));
+    pool->loaders = cadre__alloc(&allocator, (pool->loader_count + 1) * sizeof(cadre__task_thread *));
     pool->spare = cadre__box_create(pool->port, CADRE_VALUE_WEIGHTS);
     rc = pool->loaders && pool->spare ? cadre__ledger_open(pool, &options) : CADRE_ENOMEM;
     pool->abandon.fire = cadre__loaders_give_up;
     pool->close_deadline.fire = cadre__close_due;
-    if (rc == CADRE_OK && (!cadre__deadline_set(&pool->deadlines, &allocator, &pool->abandon, UINT64_MAX) ||
-                           !cadre__deadline_set(&pool->deadlines, &allocator, &pool->close_deadline, UINT64_MAX)))
-        rc = CADRE_ENOMEM;
+    pool->reserves_due.fire = cadre__reserves_look;
+    pool->pressure_due.fire = cadre__pressure_forget;
+    cadre__deadline *always[] = {&pool->abandon, &pool->close_deadline, &pool->reserves_due, &pool->pressure_due};
+    for (size_t i = 0; i < sizeof always / sizeof *always && rc == CADRE_OK; i++)
+        if (!cadre__deadline_set(&pool->deadlines, &allocator, always[i], UINT64_MAX)) rc = CADRE_ENOMEM;
+    if (rc == CADRE_OK) rc = cadre__trace_create(pool, options.trace_path);
+    if (rc == CADRE_OK && options.backend_path && !(pool->backend_path = cadre__strdup(&allocator, options.backend_path))) rc = CADRE_ENOMEM;
     if (rc == CADRE_OK && executor->prepare) rc = executor->prepare(pool);
     if (rc == CADRE_OK) rc = cadre__reaper_start(pool);
     if (rc == CADRE_OK) {
@@ -164,6 +179,11 @@ const char *cadre_pool_error_detail(const cadre_pool *pool)
     return pool ? pool->error_detail : "";
 }
 
+int64_t cadre_pool_retry_after_ms(const cadre_pool *pool)
+{
+    return pool ? pool->retry_after_ms : 0;
+}
+
 int cadre__pool_refuse(cadre_pool *pool, int error, const char *format, ...)
 {
     va_list arguments;
@@ -171,6 +191,7 @@ int cadre__pool_refuse(cadre_pool *pool, int error, const char *format, ...)
     vsnprintf(pool->error_detail, sizeof pool->error_detail, format, arguments);
     va_end(arguments);
     cadre__one_line(pool->error_detail);
+    pool->retry_after_ms = 0;
     cadre__log(pool->port, CADRE_LOG_DEBUG, "refused with %s: %s", cadre_err_name(error), pool->error_detail);
     return error;
 }

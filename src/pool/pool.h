@@ -31,6 +31,7 @@ typedef enum cadre__phase {
 typedef struct cadre__account {
     char *name;
     uint64_t budget, charged, reservations;
+    uint64_t claimed; /* set aside for those who wait */
 } cadre__account;
 
 struct cadre_pool {
@@ -58,7 +59,10 @@ struct cadre_pool {
     size_t model_count, model_buckets;
     cadre__list dirty;      /* models that may have something to dispatch */
     cadre__list publishing; /* workers with jobs to publish */
-    cadre__list futures;    /* pending */
+    cadre__list starved;    /* models that wait for cores */
+    uint32_t fixed_cores;   /* taken by workers with a fixed number of threads that work now */
+
+    cadre__list futures; /* pending */
     uint64_t aging_ns;
 
     cadre__box *spare; /* for a value that must be destroyed when there is no memory for a box of its own */
@@ -67,7 +71,7 @@ struct cadre_pool {
     uint64_t open_requests, jobs_out, transitions, pending_futures, reaping, promises, own_promises, weights;
 
     /* loader threads */
-    cadre__task_thread **loaders;
+    cadre__task_thread **loaders; /* loader_count of them, and the checks thread */
     uint32_t loader_count;
     cadre__list loads_waiting;
     uint32_t threads_leaving; /* loaders that were told to end, or were replaced */
@@ -79,23 +83,29 @@ struct cadre_pool {
     /* memory */
     cadre__account *accounts;
     size_t account_count;
-    cadre__list reserves; /* reservations that wait, by priority, then arrival */
+    cadre__list residents; /* entries of the registry that hold memory */
+    cadre__list reserves;  /* reservations that wait, by priority, then arrival */
     cadre__table reserve_ids;
     bool reserves_touched;        /* memory came free, or somebody came: look again */
     cadre__deadline reserves_due; /* look again then; always set */
-    cadre_pressure pressure;
-
-    /* the registry */
-    cadre__list entries;       /* in the order of addition */
-    cadre__list entries_dirty; /* whose plans may have changed */
+    cadre_pressure pressure, system_pressure;
+    cadre__deadline pressure_due; /* the system's level is forgotten; always set */
+                                  /* the registry */
+    cadre__list entries;          /* in the order of addition */
+    cadre__list entries_dirty;    /* whose plans may have changed */
     size_t entry_count;
-    uint64_t additions; /* under way */
+    uint64_t wishes; /* of the host: loads, unloads, removals, reservations that it waits for */
+    cadre__list addition_list;
+    int addition_status; /* of the latest that failed, while others are under way */
+    char addition_detail[CADRE__DETAIL_SIZE];
+    uint32_t unknown_count; /* keys that wait for an addition to name them */
+    uint64_t pressure_seen; /* the count in memory.events */
+    uint64_t additions;     /* under way */
     const cadre_backend **backends;
     size_t backend_count;
     char *backend_path;
     cadre__list checks_waiting; /* tasks for the checks thread */
-    struct cadre__task_thread *checks;
-    uint64_t random; /* of jitter: splitmix64 */
+    uint64_t random;            /* of jitter: splitmix64 */
 
     /* observe */
     cadre__stats stats;

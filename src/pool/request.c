@@ -2,6 +2,10 @@
 
 #include "pool/model.h"
 #include "pool/worker.h"
+#include "registry/entry.h"
+#include "registry/registry.h"
+
+#include <stdio.h>
 
 static void deliver_wake(cadre_pool *pool, cadre__message *message);
 static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline);
@@ -18,19 +22,47 @@ static int check_options(cadre_pool *pool, const cadre_request_options *options)
     return CADRE_OK;
 }
 
-int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *options, cadre__model **out)
+static int refuse_full(cadre__model *model)
+{
+    int64_t after = model->entry ? cadre__entry_retry_after(model->entry) : 0;
+    int rc = cadre__pool_refuse(model->pool, CADRE_EFULL, "%llu requests wait for \"%.200s\", which is its capacity", (unsigned long long)model->queued,
+                                model->key);
+    model->pool->retry_after_ms = after;
+    return rc;
+}
+
+static int admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *options, cadre__model **out)
 {
     int rc = check_options(pool, options);
     if (rc != CADRE_OK) return rc;
     if (pool->closing) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
     if (!key) return cadre__pool_refuse(pool, CADRE_EINVAL, "key is NULL");
     cadre__model *model = cadre__model_find(pool, key);
-    if (!model || (!model->loading && !model->ready)) return cadre__pool_refuse(pool, CADRE_ENOENT, "no worker serves the key \"%.200s\"", key);
+    if (!model && pool->additions) {
+        rc = cadre__registry_unknown(pool, key, capability, &model);
+        if (rc != CADRE_OK) return rc;
+    }
+    if (!model || (!model->loading && !model->ready && !model->entry && !model->unknown))
+        return cadre__pool_refuse(pool, CADRE_ENOENT, "%s \"%.200s\"", pool->entry_count ? "there is no model of the key" : "no worker serves the key", key);
+    *out = model;
     if (model->kind->capability != capability)
         return cadre__pool_refuse(pool, CADRE_ECAPABILITY, "\"%.200s\" is a model of %s, not of %s", key, cadre_capability_name(model->kind->capability),
                                   cadre_capability_name(capability));
-    if (model->queued >= model->capacity)
-        return cadre__pool_refuse(pool, CADRE_EFULL, "%llu requests wait for \"%.200s\", which is its capacity", (unsigned long long)model->queued, key);
+    if (model->queued >= model->capacity) return refuse_full(model);
+    if (!model->entry) return CADRE_OK;
+    bool timed = options->timeout_ms != CADRE_DEFAULT && options->timeout_ms != CADRE_NEVER;
+    return cadre__entry_admit(model->entry, timed ? cadre__ms(options->timeout_ms) : UINT64_MAX, &model->next_probe);
+}
+
+int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *options, cadre__model **out)
+{
+    cadre__model *model = NULL;
+    int rc = admit(pool, capability, key, options, &model);
+    if (rc != CADRE_OK) {
+        pool->stats.refused++;
+        if (model) model->stats.refused++;
+        return rc;
+    }
     pool->recent = model;
     *out = model;
     return CADRE_OK;
@@ -60,6 +92,7 @@ static cadre_request *make_request(cadre__model *model, const cadre__submission 
     request->on_done = submission->on_done;
     request->priority = options->priority == CADRE_DEFAULT ? CADRE_PRIORITY_NORMAL : (uint8_t)options->priority;
     request->held_last = &request->held;
+    request->probe = model->next_probe;
     request->id = cadre__table_add(&pool->requests, allocator, request);
     bool timed = options->timeout_ms != CADRE_DEFAULT && options->timeout_ms != CADRE_NEVER;
     if (request->id &&
@@ -74,7 +107,10 @@ int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__su
 {
     cadre__job *job = submission->job;
     cadre_request *request = job ? make_request(model, submission) : NULL;
+    bool probe = model->next_probe;
+    model->next_probe = false;
     if (!request) {
+        if (probe) cadre__breaker_forget(&model->entry->breaker);
         if (job) cadre__job_free(&pool->heap, job);
         return cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
     }
@@ -86,7 +122,10 @@ int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__su
     request->job = job;
     pool->open_requests++;
     note_arrival(model, request->queued_at);
+    pool->stats.accepted++;
+    model->stats.accepted++;
     cadre__model_enqueue(model, request);
+    if (model->entry) cadre__entry_asked(model->entry);
     if (out) *out = request->id;
     return CADRE_OK;
 }
@@ -135,6 +174,42 @@ static void wake(cadre_request *request)
     cadre__pool_defer(request->pool, &request->wake);
 }
 
+static void trace_request(const cadre_request *request)
+{
+    cadre_pool *pool = request->pool;
+    char arguments[96];
+    snprintf(arguments, sizeof arguments, "\"request\": %llu, \"status\": \"%s\"", (unsigned long long)request->id, cadre_err_name(request->status));
+    uint64_t began = request->begun_at ? request->begun_at : pool->now;
+    cadre__trace_span(pool, 0, request->model->key, "wait", request->queued_at, began, arguments);
+    if (request->begun_at) cadre__trace_span(pool, cadre_request_worker(request), request->model->key, "run", began, pool->now, arguments);
+}
+
+/* What became of it, counted. */
+static void count(cadre_request *request)
+{
+    cadre_pool *pool = request->pool;
+    cadre__model *model = request->model;
+    uint64_t now = pool->now, began = request->begun_at ? request->begun_at : now;
+    uint64_t waited = began > request->queued_at ? began - request->queued_at : 0, ran = request->begun_at && now > began ? now - began : 0;
+    switch (request->status) {
+    case CADRE_ECANCELED: pool->stats.cancelled++, model->stats.cancelled++; break;
+    case CADRE_ETIMEDOUT: pool->stats.timed_out++, model->stats.timed_out++; break;
+    default:
+        if (request->status < 0)
+            pool->stats.failed++, model->stats.failed++;
+        else
+            pool->stats.done++, model->stats.done++;
+    }
+    if (request->begun_at) {
+        cadre__histogram_note(&pool->stats.wait, waited);
+        cadre__histogram_note(&pool->stats.run, ran);
+        model->stats.wait_ns += waited;
+        model->stats.run_ns += ran;
+    }
+    if (pool->trace) trace_request(request);
+    if (model->entry) cadre__entry_answered(model->entry, request->status, request->detail, request->begun_at != 0, ran, request->probe);
+}
+
 /* Tells the host and frees the record. The state is consistent before: the id is stale, the counts are down. */
 static void finish(cadre_request *request)
 {
@@ -144,6 +219,7 @@ static void finish(cadre_request *request)
     cadre__deadline_clear(&pool->deadlines, &request->deadline);
     pool->open_requests--;
     cadre__job *job = request->job;
+    count(request);
     model->kind->finish(request, job, request->status);
     if (CADRE__FAULT(DOUBLE_DONE) && request->state == CADRE__ENDING) model->kind->finish(request, job, request->status);
     model->ending--; /* until here it keeps the model */
@@ -170,6 +246,7 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
         atomic_store_explicit(&job->cancelled, true, memory_order_release);
         cadre__thread_nudge(&job->worker->runner->thread);
     }
+    if (model->entry && request->state == CADRE__QUEUED && !model->queued) cadre__entry_touch(model->entry); /* nobody may wait for its load any more */
     drop_held(request);
     if (request->state != CADRE__HOLDING) model->ending++;
     request->state = CADRE__ENDING;
@@ -239,6 +316,57 @@ static void deliver_wake(cadre_pool *pool, cadre__message *message)
     if (request->state == CADRE__ENDING || (request->state == CADRE__HOLDING && !request->held)) finish(request);
 }
 
+/* A job that no worker has begun goes back to its place in the queue. */
+static void wait_again(cadre_request *request, cadre__job *job)
+{
+    job->worker = NULL;
+    job->runner = NULL;
+    job->batch = NULL;
+    job->status = CADRE_OK;
+    job->state = CADRE__JOB_NEW;
+    request->job = job;
+    job->request = request;
+    request->state = CADRE__QUEUED;
+    request->begun_at = 0;
+    cadre__model_requeue(request);
+}
+
+/* Moves what one job of a batch owns into a new one, which waits; the old one comes back when its thread does. */
+static bool move_job(cadre__job *job)
+{
+    cadre_request *request = job->request;
+    if (!request) return false;
+    cadre_pool *pool = request->pool;
+    cadre__job *copy = cadre__heap_take(&pool->heap, job->bytes);
+    if (!copy) return false;
+    memset(copy, 0, sizeof *copy); /* the rest of the old head is its thread's */
+    copy->kind = job->kind;
+    copy->bytes = job->bytes;
+    copy->window = job->window;
+    copy->streams = job->streams;
+    copy->accepts_steps = job->accepts_steps;
+    copy->release = job->release;
+    copy->release_data = job->release_data;
+    memcpy(cadre__payload(copy), cadre__payload(job), job->bytes - sizeof *job);
+    job->kind->moved(job, copy);
+    job->release = NULL;
+    job->request = NULL;
+    request->model->running--;
+    request->model->abandoned++;
+    wait_again(request, copy);
+    return true;
+}
+
+bool cadre__job_steal(cadre_request *request)
+{
+    cadre__job *first = request->job;
+    if (!first->head || !cadre__worker_others_serve(request->model)) return false;
+    if (!cadre__job_claim(first, CADRE__CLAIM_LOOP)) return false;
+    bool moved = move_job(first);
+    for (cadre__job *job = first->batch; job; job = job->batch) move_job(job); /* who cannot move ends with the worker */
+    return moved;
+}
+
 void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
 {
     cadre__job *job = CADRE__CONTAINER(message, cadre__job, message);
@@ -253,6 +381,11 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
         return;
     }
     model->running--;
+    if (job->status == CADRE_EWORKER && job->state == CADRE__JOB_NEW && cadre__worker_others_serve(model)) {
+        wait_again(request, job);
+        return;
+    }
+    if (job->status == CADRE_EWORKER && job->state != CADRE__JOB_NEW) cadre__worker_broken(job->worker, job->detail);
     model->ending++;
     request->status = job->status;
     if (job->status < 0 && job->detail) request->detail = cadre__strdup(cadre__pool_allocator(pool), job->detail);
@@ -333,4 +466,9 @@ const char *cadre_request_detail(const cadre_request *request)
 {
     if (request->status >= 0) return "";
     return request->detail ? request->detail : cadre_strerror(request->status);
+}
+
+int64_t cadre_request_retry_after_ms(const cadre_request *request)
+{
+    return request->status < 0 && request->model->entry ? cadre__entry_retry_after(request->model->entry) : 0;
 }

@@ -34,7 +34,7 @@ struct cadre_request {
     cadre__list link;    /* in its model's queue */
     cadre__message wake; /* deferred: ends it, or hands out held pieces */
     cadre__deadline deadline;
-    uint64_t queued_at;
+    uint64_t queued_at, begun_at; /* begun_at: when a worker got it */
     cadre__job *job;
     void *data;
     cadre__on_part on_part;
@@ -43,7 +43,7 @@ struct cadre_request {
     char *detail;
     int32_t status;
     uint8_t state, priority;
-    bool paused, waking;
+    bool paused, waking, probe; /* probe: of a breaker that is half open */
 };
 
 /* What a capability hands in: a job whose payload is checked and made. */
@@ -63,6 +63,9 @@ int cadre__request_submit(cadre_pool *pool, struct cadre__model *model, const ca
 /* From the worker: a piece of text; a job that came back. */
 void cadre__deliver_piece(cadre_pool *pool, cadre__message *message);
 void cadre__deliver_done(cadre_pool *pool, cadre__message *message);
+
+/* Takes back what its worker, which hangs, has not begun: the request waits again. False: it has begun it, or memory is short. */
+bool cadre__job_steal(cadre_request *request);
 
 /* Decides a request's end before its worker has answered; on_done follows from the pool's line. detail may be NULL. */
 void cadre__request_end(cadre_request *request, int status, const char *detail);

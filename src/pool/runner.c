@@ -7,6 +7,7 @@
 #include "capability/generation.h"
 #include "pool/pool.h"
 #include "pool/request.h"
+#include "pool/worker.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -145,7 +146,8 @@ static void flush(cadre__runner *runner)
 void cadre__runner_complete(cadre__runner *runner, cadre__job *job, int status)
 {
     job->status = status;
-    job->state = CADRE__JOB_DONE;
+    if (job->state == CADRE__JOB_BEGUN) job->state = CADRE__JOB_DONE;
+    if (status == CADRE_EWORKER && job->state == CADRE__JOB_DONE) runner->broken = true;
     if (!runner->done_oldest) runner->done_oldest = &job->message.node;
     job->message.node.next = runner->done_newest;
     runner->done_newest = &job->message.node;
@@ -203,6 +205,8 @@ static void attach(cadre__runner *runner)
     if (!cadre__port_send(runner->port, &runner->attached)) runner->stopping = true;
 }
 
+static void give_up(cadre__runner *runner);
+
 /* One job, or one batch, after the other, to the end. */
 static void run_whole(cadre__runner *runner)
 {
@@ -210,13 +214,23 @@ static void run_whole(cadre__runner *runner)
     uint64_t now = cadre__now(runner->port);
     runner->flushed = now;
     while ((job = pop(runner))) {
+        if (!cadre__job_claim(job, CADRE__CLAIM_WORKER)) {
+            complete_batch(runner, job, CADRE_EWORKER);
+            continue;
+        }
         if (!job->batch && cadre_op_cancelled(job)) {
             cadre__runner_complete(runner, job, CADRE_ECANCELED);
             continue;
         }
-        job->state = CADRE__JOB_BEGUN;
+        for (cadre__job *each = job; each; each = each->batch) each->state = CADRE__JOB_BEGUN;
+        atomic_store_explicit(&runner->beat, now, memory_order_relaxed);
         runner->kind->run(runner, job);
         uint64_t end = cadre__now(runner->port);
+        if (runner->broken) {
+            runner->live = false;
+            give_up(runner);
+            return;
+        }
         note_time(runner, end - now);
         now = end;
         if (now - runner->flushed > FLUSH_NS) {
@@ -245,13 +259,21 @@ static void begin_slots(cadre__runner *runner)
     for (uint32_t i = 0; i < runner->slot_count && runner->todo; i++) {
         if (runner->slots[i].job) continue;
         cadre__job *job = pop(runner);
+        if (!cadre__job_claim(job, CADRE__CLAIM_WORKER)) {
+            cadre__runner_complete(runner, job, CADRE_EWORKER);
+            i--;
+            continue;
+        }
+        atomic_store_explicit(&runner->beat, cadre__now(runner->port), memory_order_relaxed);
         int rc = cadre_op_cancelled(job) ? CADRE_ECANCELED : cadre__generation_prepare(runner, job);
         if (rc == CADRE_OK) rc = slot_ops(runner)->begin(self, job, i, cadre__generation_input(job));
         if (rc == CADRE_EAGAIN && runner->active > 0) {
+            atomic_store_explicit(&job->claim, CADRE__CLAIM_NONE, memory_order_release);
             push_front(runner, job);
             return;
         }
         if (rc < 0) {
+            job->state = CADRE__JOB_BEGUN;
             if (rc == CADRE_EAGAIN) rc = cadre_op_fail(job, CADRE_EENGINE, "the model has no room for the request although nothing else runs");
             cadre__runner_complete(runner, job, rc);
             i--;
@@ -277,6 +299,7 @@ static bool step_slots(cadre__runner *runner)
     }
     if (count == 0) return false;
     runner->operations++;
+    atomic_store_explicit(&runner->beat, cadre__now(runner->port), memory_order_relaxed);
     int rc = slot_ops(runner)->step(runner->box->value.generation.self, runner->steps, count);
     for (uint32_t i = 0; i < count; i++) {
         int status = rc < 0 ? rc : runner->steps[i].status;
@@ -289,7 +312,7 @@ static bool step_slots(cadre__runner *runner)
 static void give_up(cadre__runner *runner)
 {
     for (uint32_t i = 0; i < runner->slot_count; i++)
-        if (runner->slots[i].job) end_slot(runner, i, CADRE_ECLOSED);
+        if (runner->slots[i].job) end_slot(runner, i, CADRE_EWORKER);
     cadre__job *job;
     while ((job = pop(runner))) complete_batch(runner, job, CADRE_EWORKER);
     flush(runner);
@@ -302,6 +325,7 @@ static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work)
     set_busy(runner, true);
     if (!runner->tried) attach(runner);
     bool stepped = false;
+    if (runner->broken) runner->live = false;
     if (!runner->live) {
         give_up(runner);
     } else if (slot_ops(runner)) {
@@ -345,6 +369,7 @@ int cadre_op_emit(cadre_op *op, const char *text, size_t length)
 {
     if (!op || !cadre__is_generation(op->kind) || (!text && length)) return CADRE_EINVAL;
     if (cadre_op_cancelled(op)) return CADRE_ECANCELED;
+    cadre_op_heartbeat(op);
     if (length == 0) return CADRE_OK;
     int rc = cadre__generation_emitted(op, text, length);
     if (rc != CADRE_OK || !op->streams) return rc < 0 ? (op->status = rc) : rc;
@@ -366,9 +391,41 @@ int cadre_op_emit(cadre_op *op, const char *text, size_t length)
 uint32_t cadre_op_threads(const cadre_op *op)
 {
     const cadre_port *port = op->runner->port;
-    uint32_t busy = atomic_load_explicit(&port->busy, memory_order_relaxed);
-    uint32_t share = busy > 1 ? port->cores / busy : port->cores;
+    uint32_t busy = atomic_load_explicit(&port->busy, memory_order_relaxed), cores = port->cores;
+    uint32_t taken = atomic_load_explicit(&port->fixed_cores, memory_order_relaxed), by = atomic_load_explicit(&port->fixed_busy, memory_order_relaxed);
+    cores = cores > taken ? cores - taken : 1;
+    busy = busy > by ? busy - by : 1;
+    uint32_t share = cores / busy;
     return share > 0 ? share : 1;
+}
+
+void cadre_op_heartbeat(cadre_op *op)
+{
+    atomic_store_explicit(&op->runner->beat, cadre__now(op->runner->port), memory_order_relaxed);
+}
+
+typedef struct measure {
+    cadre__message message;
+    cadre__runner *runner; /* lives until the loop has its last message, which comes later */
+    uint32_t device;
+    uint64_t bytes;
+} measure;
+
+static void deliver_measure(cadre_pool *pool, cadre__message *message)
+{
+    measure *m = CADRE__CONTAINER(message, measure, message);
+    measure copy = *m;
+    cadre__free(cadre__pool_allocator(pool), m, sizeof *m);
+    if (copy.runner->worker) cadre__worker_measured(copy.runner->worker, copy.device, copy.bytes);
+}
+
+void cadre_op_measured(cadre_op *op, uint32_t device, uint64_t bytes)
+{
+    const cadre_allocator *allocator = &op->runner->port->allocator;
+    measure *m = cadre__alloc(allocator, sizeof *m);
+    if (!m) return; /* the estimate stands */
+    *m = (measure){.message.deliver = deliver_measure, .runner = op->runner, .device = device, .bytes = bytes};
+    if (!cadre__port_send(op->runner->port, &m->message)) cadre__free(allocator, m, sizeof *m);
 }
 
 int cadre_op_fail(cadre_op *op, int error, const char *format, ...)

@@ -23,11 +23,12 @@ typedef struct cadre__runner {
     cadre__message attached;
     int status; /* of attach */
     cadre__task joining;
+    _Atomic uint64_t beat;        /* the latest sign of life; relaxed, looked at when one is overdue */
     _Atomic uint64_t nanoseconds; /* a recent mean of what a job takes, per slot; relaxed, a hint for how far ahead to hand out jobs */
 
     /* the thread */
-    bool tried, live, busy, stopping;
-    cadre__job attach_op; /* the op of attach; not a request */
+    bool tried, live, busy, stopping, broken; /* broken: an operation said so */
+    cadre__job attach_op;                     /* the op of attach; not a request */
     char attach_detail[CADRE__DETAIL_SIZE];
     cadre__node *todo, **todo_last; /* jobs that came and are not begun, oldest first */
     cadre__node *done_newest, *done_oldest;

@@ -1,8 +1,10 @@
 /* The loop's turn: deliver, fire deadlines, dispatch, publish, go on closing. It is capped in count and time, so that a burst never holds the loop. */
+#include "memory/reserve.h"
 #include "pool/close.h"
 #include "pool/model.h"
 #include "pool/pool.h"
 #include "pool/worker.h"
+#include "registry/entry.h"
 
 #define TURN_NS UINT64_C(100000) /* of deliveries in one turn */
 #define CLOCK_EVERY 16           /* deliveries between two looks at the clock */
@@ -64,6 +66,7 @@ static bool fire_deadlines(cadre_pool *pool)
     for (int i = 0; i < DEADLINES_A_TURN; i++) {
         cadre__deadline *deadline = cadre__deadlines_pop(&pool->deadlines, pool->now);
         if (!deadline) return false;
+        if (i == 0) cadre__histogram_note(&pool->stats.lag, pool->now - deadline->due);
         pool->delivered++;
         deadline->fire(pool, deadline);
     }
@@ -79,9 +82,19 @@ static void publish(cadre_pool *pool)
     }
 }
 
+/* How long ago another thread woke the loop for this turn. */
+static void note_signal(cadre_pool *pool)
+{
+    uint64_t at = atomic_load_explicit(&pool->port->signalled_at, memory_order_relaxed);
+    if (!at) return;
+    atomic_store_explicit(&pool->port->signalled_at, 0, memory_order_relaxed);
+    cadre__histogram_note(&pool->stats.lag, pool->now > at ? pool->now - at : 0);
+}
+
 static bool has_work(const cadre_pool *pool)
 {
-    return pool->first || pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->closing;
+    return pool->first || pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->wishes ||
+           pool->additions || pool->closing;
 }
 
 bool cadre__pool_turn(cadre_pool *pool)
@@ -91,20 +104,23 @@ bool cadre__pool_turn(cadre_pool *pool)
     cadre__pool_line_up(pool, cadre__inbox_take(&pool->port->reaped));
     uint64_t next = cadre__deadlines_next(&pool->deadlines);
     bool quiet = !pool->first && cadre__list_empty(&pool->dirty) && cadre__list_empty(&pool->publishing) && cadre__list_empty(&pool->loads_waiting) &&
-                 !pool->closing;
+                 cadre__list_empty(&pool->checks_waiting) && cadre__list_empty(&pool->entries_dirty) && !pool->reserves_touched && !pool->closing;
     if (quiet && next == UINT64_MAX && pool->armed == UINT64_MAX && (pool->held == has_work(pool))) return false;
     pool->turns++;
     pool->in_turn = true;
     pool->now = cadre__now(pool->port);
+    note_signal(pool);
     deliver(pool);
     bool more = fire_deadlines(pool);
+    cadre__entries_step(pool);
+    cadre__reserves_step(pool);
     cadre__models_dispatch(pool);
     publish(pool);
     cadre__loaders_feed(pool);
     if (pool->closing) cadre__close_step(pool);
     pool->in_turn = false;
     if (pool->closing == CADRE__CLOSED) return false;
-    more = more || pool->first || !cadre__list_empty(&pool->dirty);
+    more = more || pool->first || !cadre__list_empty(&pool->dirty) || !cadre__list_empty(&pool->entries_dirty) || pool->reserves_touched;
     next = cadre__deadlines_next(&pool->deadlines);
     if (next != pool->armed) {
         pool->armed = next;

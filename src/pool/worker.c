@@ -1,8 +1,11 @@
 #include "pool/worker.h"
 
+#include "capability/generation.h"
 #include "core/weights.h"
 #include "memory/ledger.h"
+#include "memory/reserve.h"
 #include "pool/reaper.h"
+#include "registry/entry.h"
 
 /* A worker is handed jobs ahead of its free slots for at most this much work, so that microsecond operations do not wait for the loop, and priorities still
  * hold for longer ones. */
@@ -11,6 +14,7 @@
 
 static void deliver_starting(cadre_pool *pool, cadre__message *message);
 static void stalled(cadre_pool *pool, cadre__deadline *deadline);
+static void watch(cadre_pool *pool, cadre__deadline *deadline);
 
 /* ---- spawn ---- */
 
@@ -27,7 +31,7 @@ static int check_key(cadre_pool *pool, const char *key)
     return CADRE_OK;
 }
 
-static int check_options(cadre_pool *pool, cadre_capability capability, const cadre_spawn_options *theirs, cadre_spawn_options *options)
+int cadre__spawn_options_check(cadre_pool *pool, cadre_capability capability, const cadre_spawn_options *theirs, cadre_spawn_options *options)
 {
     static const int32_t capacities[CADRE_CAPABILITY_COUNT] = {100, 100, 50, 50, 20};
     *options = (cadre_spawn_options)CADRE_SPAWN_OPTIONS_INIT;
@@ -38,6 +42,8 @@ static int check_options(cadre_pool *pool, cadre_capability capability, const ca
     if (options->queue_capacity == CADRE_DEFAULT) options->queue_capacity = capacities[capability];
     if (options->batch_window_us == CADRE_DEFAULT) options->batch_window_us = 500;
     if (options->stream_window == CADRE_DEFAULT) options->stream_window = 64;
+    if (options->hang_timeout_ms != CADRE_DEFAULT && options->hang_timeout_ms <= 0)
+        return cadre__pool_refuse(pool, CADRE_EINVAL, "hang_timeout_ms must be above 0");
     if (options->load_timeout_ms <= 0 || options->stall_timeout_ms <= 0)
         return cadre__pool_refuse(pool, CADRE_EINVAL, "load_timeout_ms and stall_timeout_ms must be above 0");
     if (options->queue_capacity < 1) return cadre__pool_refuse(pool, CADRE_EINVAL, "queue_capacity is %d, not at least 1", options->queue_capacity);
@@ -47,17 +53,18 @@ static int check_options(cadre_pool *pool, cadre_capability capability, const ca
     return CADRE_OK;
 }
 
-static int check_spawn(cadre_pool *pool, cadre_capability capability, const char *key, const cadre__loader *loader, const cadre_spawn_options *theirs,
-                       cadre_spawn_options *options)
+static int check_spawn(cadre_pool *pool, cadre_capability capability, const char *key, const cadre__loader *loader, const cadre__spawning *spawning,
+                       const cadre_spawn_options *theirs, cadre_spawn_options *options)
 {
     if (!pool) return CADRE_EINVAL;
-    if (pool->closing) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
+    if (pool->closing && !(spawning->entry && pool->closing == CADRE__DRAINING)) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
     if (loader->size != sizeof *loader || !loader->load)
         return cadre__pool_refuse(pool, CADRE_EINVAL, "the loader is NULL, has no load, or a size that is not its struct's");
     int rc = check_key(pool, key);
-    if (rc == CADRE_OK) rc = check_options(pool, capability, theirs, options);
+    if (rc == CADRE_OK) rc = cadre__spawn_options_check(pool, capability, theirs, options);
     if (rc != CADRE_OK) return rc;
     cadre__model *model = cadre__model_find(pool, key);
+    if (model && model->entry != spawning->entry) return cadre__pool_refuse(pool, CADRE_EEXIST, "\"%s\" is a model of the registry", key);
     if (model && model->kind->capability != capability)
         return cadre__pool_refuse(pool, CADRE_ECAPABILITY, "\"%s\" is a model of %s already", key, cadre_capability_name(model->kind->capability));
     return CADRE_OK;
@@ -75,11 +82,14 @@ static void worker_free(cadre__worker *worker)
     cadre_pool *pool = worker->pool;
     const cadre_allocator *allocator = cadre__pool_allocator(pool);
     cadre__list_remove(&worker->link);
+    cadre__list_remove(&worker->sibling);
     cadre__list_remove(&worker->free_link);
     cadre__list_remove(&worker->publish_link);
     cadre__deadline_clear(&pool->deadlines, &worker->stall);
+    cadre__deadline_clear(&pool->deadlines, &worker->watch);
     cadre__table_remove(&pool->workers, worker->id);
     cadre_reservation_release(worker->charge);
+    if (worker->evicted_for) cadre__reserve_victim_gone(pool, worker->evicted_for);
     cadre__strfree(allocator, worker->detail);
     cadre__free(allocator, worker, sizeof *worker);
 }
@@ -93,32 +103,34 @@ static cadre__worker *worker_create(cadre_pool *pool, cadre__model *model)
     worker->model = model;
     worker->starting.deliver = deliver_starting;
     worker->stall.fire = stalled;
+    worker->watch.fire = watch;
+    worker->spawned_at = cadre__pool_now(pool);
     cadre__list_init(&worker->free_link);
     cadre__list_init(&worker->publish_link);
     cadre__list_append(&pool->worker_list, &worker->link);
+    cadre__list_append(&model->workers, &worker->sibling);
     worker->id = cadre__table_add(&pool->workers, allocator, worker);
     if (worker->id) return worker;
     worker_free(worker);
     return NULL;
 }
 
-static void set_model_options(cadre__model *model, const cadre_spawn_options *options)
+int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key, const void *loader, cadre__load_call call, cadre_reservation *owned,
+                 const cadre_spawn_options *options, cadre_worker_cb on_ready, void *data, cadre_worker_id *out)
 {
-    if (model->capacity) return;
-    model->capacity = (uint64_t)options->queue_capacity;
-    model->window_ns = (uint64_t)options->batch_window_us * 1000;
-    model->stream_window = (uint32_t)options->stream_window;
+    cadre__spawning spawning = {.call = call, .on_ready = on_ready, .data = data};
+    return cadre__spawn_worker(pool, capability, key, loader, &spawning, owned, options, out);
 }
 
-int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key, const void *theirs, cadre__load_call call, cadre_reservation *owned,
-                 const cadre_spawn_options *options, cadre_worker_cb on_ready, void *data, cadre_worker_id *out)
+int cadre__spawn_worker(cadre_pool *pool, cadre_capability capability, const char *key, const void *theirs, const cadre__spawning *spawning,
+                        cadre_reservation *owned, const cadre_spawn_options *options, cadre_worker_id *out)
 {
     cadre__loader loader = {0};
     cadre_spawn_options checked;
     if (out) *out = 0;
     if (theirs) memcpy(&loader.size, theirs, sizeof loader.size);
     if (loader.size == sizeof loader) memcpy(&loader, theirs, sizeof loader);
-    int rc = check_spawn(pool, capability, key, &loader, options, &checked);
+    int rc = check_spawn(pool, capability, key, &loader, spawning, options, &checked);
     cadre_load_context *context = rc == CADRE_OK ? cadre__load_create(pool, key, loader.data, loader.release) : NULL;
     if (!context) { /* else the context owns the loader's data */
         if (loader.size == sizeof loader && loader.release) loader.release(loader.data);
@@ -133,13 +145,16 @@ int cadre__spawn(cadre_pool *pool, cadre_capability capability, const char *key,
         cadre_reservation_release(owned);
         return cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
     }
-    set_model_options(model, &checked);
+    if (!model->capacity || model->unknown) cadre__model_set_options(model, &checked);
+    cadre__model_known(model);
     worker->options = checked;
     worker->charge = owned;
-    worker->on_ready = on_ready;
-    worker->data = data;
+    worker->on_ready = spawning->on_ready;
+    worker->data = spawning->data;
+    worker->managed = spawning->entry != NULL;
+    worker->cold = spawning->cold;
     worker->loader = loader;
-    worker->call = call;
+    worker->call = spawning->call;
     worker->context = context;
     context->worker = worker->id;
     count_as(worker, &model->loading);
@@ -159,12 +174,15 @@ static void bury(cadre__worker *worker)
     bool served = worker->served;
     int status = worker->status;
     cadre_worker_id id = worker->id;
+    uint64_t bytes = cadre__reservation_bytes(worker->charge);
     cadre_worker_exit_cb on_exit = worker->options.on_exit;
     void *data = worker->data;
     worker->state = CADRE_WORKER_DEAD;
     count_as(worker, NULL);
     pool->transitions--;
     worker_free(worker);
+    if (served) cadre__event(pool, CADRE_EVENT_WORKER_GONE, model->key, id, status, bytes, 0, "%s", "");
+    if (model->entry) cadre__entry_touch(model->entry);
     cadre__model_settle(model);
     if (served && on_exit) on_exit(pool, id, status, data);
 }
@@ -177,9 +195,10 @@ static void tell_failure(cadre__worker *worker, int status, const char *detail)
     worker->told = true;
     worker->state = CADRE_WORKER_FAILED;
     count_as(worker, &model->leaving);
-    if (!model->loading && !model->ready) cadre__model_fail_waiting(model, status, detail);
+    if (!model->loading && !model->ready && !worker->managed) cadre__model_fail_waiting(model, status, detail);
     cadre__log(worker->pool->port, CADRE_LOG_WARN, "%s: the worker failed: %s (%s)", model->key, cadre_err_name(status), detail);
     if (worker->on_ready) worker->on_ready(worker->pool, worker->id, status, detail, worker->data);
+    if (worker->managed) cadre__entry_worker_failed(model->entry, worker, status, detail);
 }
 
 static void end_load(cadre__worker *worker)
@@ -207,18 +226,24 @@ static void stalled(cadre_pool *pool, cadre__deadline *deadline)
     cadre__worker_end(CADRE__CONTAINER(deadline, cadre__worker, stall), CADRE_ETIMEDOUT, "the load has reported no progress for stall_timeout_ms");
 }
 
-static void load_progress(cadre_pool *pool, cadre_load_context *context, const cadre_progress *progress)
+void cadre__worker_progress(cadre__worker *worker, const cadre_progress *progress)
 {
-    cadre__worker *worker = context->owner;
+    cadre_pool *pool = worker->pool;
+    if (!worker->context || worker->ended) return;
     if (worker->options.stall_timeout_ms != CADRE_NEVER) cadre__pool_deadline(pool, &worker->stall, cadre__ms(worker->options.stall_timeout_ms));
     if (worker->options.on_progress) worker->options.on_progress(pool, worker->id, progress, worker->data);
+}
+
+static void load_progress(cadre_pool *pool, cadre_load_context *context, const cadre_progress *progress)
+{
+    (void)pool;
+    cadre__worker_progress(context->owner, progress);
 }
 
 static void future_progress(cadre_future *future, const cadre_progress *progress, void *data)
 {
     (void)future;
-    cadre__worker *worker = data;
-    if (worker->context) load_progress(worker->pool, worker->context, progress);
+    cadre__worker_progress(data, progress);
 }
 
 static void attached(cadre_pool *pool, cadre__message *message);
@@ -271,6 +296,7 @@ static void deliver_starting(cadre_pool *pool, cadre__message *message)
     cadre_future *future = worker->call(&worker->loader, context);
     cadre__box *box = !future ? NULL : future->promise ? future->promise->box : future->box;
     if (box && !box->charge) box->charge = cadre__reservation_retain(worker->charge); /* whatever becomes of the worker */
+    if (box && worker->managed && !box->config) box->config = cadre__config_ref(worker->model->entry->config);
     if (!future) {
         fail_load(worker, CADRE_ELOAD, context->detail[0] ? context->detail : "the loader returned no future");
     } else if (cadre_future_on_complete(future, loaded, worker) != CADRE_OK) {
@@ -292,24 +318,38 @@ static void note_model(cadre__worker *worker)
 {
     cadre__model *model = worker->model;
     const cadre__box *box = worker->runner->box;
+    uint32_t heartbeat_ms = 0;
     worker->capacity = 1;
     switch (model->kind->capability) {
     case CADRE_TEXT_TO_TEXT:
     case CADRE_VISION:
         worker->capacity = model->slots = box->value.generation.slots;
         model->context_length = box->value.generation.context_length;
+        heartbeat_ms = box->value.generation.heartbeat_ms;
+        worker->threads = box->value.generation.threads;
         break;
     case CADRE_TEXT_EMBEDDING:
         model->dimension = box->value.text_embedding.dimension;
         model->slots = box->value.text_embedding.max_batch;
         model->context_length = box->value.text_embedding.context_length;
+        heartbeat_ms = box->value.text_embedding.heartbeat_ms;
+        worker->threads = box->value.text_embedding.threads;
         break;
     case CADRE_IMAGE_EMBEDDING:
         model->dimension = box->value.image_embedding.dimension;
         model->slots = box->value.image_embedding.max_batch;
+        heartbeat_ms = box->value.image_embedding.heartbeat_ms;
+        worker->threads = box->value.image_embedding.threads;
         break;
-    case CADRE_TEXT_TO_IMAGE: model->slots = 1; break;
+    case CADRE_TEXT_TO_IMAGE:
+        model->slots = 1;
+        heartbeat_ms = box->value.text_to_image.heartbeat_ms;
+        worker->threads = box->value.text_to_image.threads;
+        break;
     }
+    if (worker->threads > worker->pool->port->cores) worker->threads = worker->pool->port->cores;
+    int64_t hang_ms = worker->options.hang_timeout_ms;
+    worker->hang_ns = hang_ms == CADRE_DEFAULT ? cadre__ms(heartbeat_ms) : hang_ms == CADRE_NEVER ? 0 : cadre__ms(hang_ms);
 }
 
 static void offer(cadre__worker *worker)
@@ -324,6 +364,16 @@ static void offer(cadre__worker *worker)
         cadre__list_append(&model->free_workers, &worker->free_link);
     }
     if (model->queued) cadre__model_touch(model);
+}
+
+/* A first request of the library's own, whose answer is dropped. */
+static void warm_up(cadre__worker *worker)
+{
+    const char *text = worker->model->entry->spec->entry.warm_up;
+    cadre__job *job = text ? cadre__generation_warm_up(worker->pool, worker->model->kind, text) : NULL;
+    if (!job) return;
+    worker->model->abandoned++;
+    cadre__worker_give(worker, job);
 }
 
 static void attached(cadre_pool *pool, cadre__message *message)
@@ -344,16 +394,69 @@ static void attached(cadre_pool *pool, cadre__message *message)
     worker->served = worker->told = true;
     worker->state = CADRE_WORKER_READY;
     count_as(worker, &worker->model->ready);
+    worker->idle_since = pool->now;
     pool->transitions--;
+    if (worker->managed) warm_up(worker);
     offer(worker);
     cadre__log(pool->port, CADRE_LOG_INFO, "%s: a worker is ready", worker->model->key);
-    if (worker->on_ready) worker->on_ready(pool, worker->id, CADRE_OK, "", worker->data);
+    cadre_worker_id id = worker->id;
+    if (pool->trace) cadre__trace_span(pool, id, worker->model->key, "load", worker->spawned_at, pool->now, "");
+    cadre__entry *entry = worker->managed ? worker->model->entry : NULL;
+    if (worker->on_ready) worker->on_ready(pool, id, CADRE_OK, "", worker->data);
+    if (entry) cadre__entry_worker_ready(entry, worker);
+}
+
+/* ---- cores ---- */
+
+bool cadre__worker_has_cores(const cadre__worker *worker)
+{
+    const cadre_pool *pool = worker->pool;
+    if (!worker->threads || worker->running || CADRE__FAULT(CORES)) return true;
+    return pool->fixed_cores == 0 || pool->fixed_cores + worker->threads <= pool->port->cores;
+}
+
+static void take_cores(cadre__worker *worker)
+{
+    if (!worker->threads) return;
+    worker->pool->fixed_cores += worker->threads;
+    atomic_fetch_add_explicit(&worker->pool->port->fixed_cores, worker->threads, memory_order_relaxed);
+    atomic_fetch_add_explicit(&worker->pool->port->fixed_busy, 1, memory_order_relaxed);
+}
+
+static void give_cores(cadre__worker *worker)
+{
+    cadre_pool *pool = worker->pool;
+    if (!worker->threads) return;
+    pool->fixed_cores -= worker->threads;
+    atomic_fetch_sub_explicit(&pool->port->fixed_cores, worker->threads, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&pool->port->fixed_busy, 1, memory_order_relaxed);
+    CADRE__LIST_FOR (node, &pool->starved) {
+        cadre__list_remove(node);
+        cadre__model_touch(CADRE__CONTAINER(node, cadre__model, starved));
+    }
+}
+
+static void begin_work(cadre__worker *worker)
+{
+    take_cores(worker);
+    if (!worker->hang_ns || worker->watch.place) return;
+    atomic_store_explicit(&worker->runner->beat, cadre__pool_now(worker->pool), memory_order_relaxed);
+    cadre__pool_deadline(worker->pool, &worker->watch, worker->hang_ns);
+}
+
+static void end_work(cadre__worker *worker)
+{
+    give_cores(worker);
+    cadre__deadline_clear(&worker->pool->deadlines, &worker->watch);
+    worker->idle_since = worker->pool->now;
+    if (worker->state == CADRE_WORKER_PROCESSING) worker->state = CADRE_WORKER_IDLE;
+    if (worker->managed && !worker->ended) cadre__entry_worker_idle(worker->model->entry);
 }
 
 void cadre__worker_give(cadre__worker *worker, cadre__job *job)
 {
-    job->head = 1;
     for (cadre__job *each = job; each; each = each->batch) {
+        each->head = each == job;
         each->worker = worker;
         each->runner = worker->runner;
         each->message.deliver = cadre__deliver_done;
@@ -363,7 +466,7 @@ void cadre__worker_give(cadre__worker *worker, cadre__job *job)
     job->message.node.next = worker->newest;
     worker->newest = &job->message.node;
     if (cadre__list_empty(&worker->publish_link)) cadre__list_append(&worker->pool->publishing, &worker->publish_link);
-    worker->running++;
+    if (worker->running++ == 0) begin_work(worker);
     worker->state = CADRE_WORKER_PROCESSING;
     offer(worker);
 }
@@ -379,8 +482,7 @@ void cadre__worker_taken(cadre__worker *worker, cadre__job *job)
     cadre_pool *pool = worker->pool;
     pool->jobs_out--;
     if (!job->head) return;
-    worker->running--;
-    if (worker->running == 0 && worker->state == CADRE_WORKER_PROCESSING) worker->state = CADRE_WORKER_IDLE;
+    if (--worker->running == 0) end_work(worker);
     cadre__runner *runner = worker->runner;
     uint64_t each = atomic_load_explicit(&runner->nanoseconds, memory_order_relaxed);
     worker->ahead = each == 0 ? 0 : each * AHEAD_MAX <= AHEAD_NS ? AHEAD_MAX : (uint32_t)(AHEAD_NS / each);
@@ -420,6 +522,16 @@ static void exited(cadre_pool *pool, cadre__message *message)
     cadre__reap(pool, &runner->joining);
 }
 
+/* It gets nothing more. */
+static void leave_service(cadre__worker *worker, cadre_worker_state state)
+{
+    worker->state = state;
+    cadre__list_remove(&worker->free_link);
+    count_as(worker, &worker->model->leaving);
+    worker->pool->transitions++;
+    if (worker->managed) cadre__entry_worker_leaving(worker->model->entry);
+}
+
 void cadre__worker_end(cadre__worker *worker, int status, const char *detail)
 {
     cadre_pool *pool = worker->pool;
@@ -439,11 +551,9 @@ void cadre__worker_end(cadre__worker *worker, int status, const char *detail)
     if (!worker->runner) return; /* the start or the future's end is on the way */
     cadre__thread_stop(&worker->runner->thread);
     if (!worker->served) return; /* attaching: its message is on the way */
-    worker->state = CADRE_WORKER_EVICTING;
-    cadre__list_remove(&worker->free_link);
-    count_as(worker, &model->leaving);
-    pool->transitions++;
-    if (!model->loading && !model->ready) cadre__model_fail_waiting(model, CADRE_EWORKER, "the last worker of this key was stopped");
+    leave_service(worker, CADRE_WORKER_EVICTING);
+    cadre__event(pool, CADRE_EVENT_WORKER_STOPPING, model->key, worker->id, worker->status, 0, 0, "%s", detail);
+    if (!worker->managed && !model->loading && !model->ready) cadre__model_fail_waiting(model, CADRE_EWORKER, "the last worker of this key was stopped");
     cadre__pool_touch(pool);
 }
 
@@ -454,9 +564,67 @@ void cadre__worker_abandon(cadre__worker *worker)
         cadre__thread_stop(&worker->runner->thread);
         worker->pool->executor->thread_detach(&worker->runner->thread);
     }
+    worker->detached = true;
     worker->status = CADRE_ECLOSED;
     if (!worker->told) tell_failure(worker, CADRE_ECLOSED, "the pool was closed and the worker's thread did not return");
     worker->state = CADRE_WORKER_ABANDONED;
+}
+
+void cadre__worker_broken(cadre__worker *worker, const char *detail)
+{
+    if (worker->ended) return;
+    worker->status = CADRE_EWORKER;
+    cadre__worker_end(worker, CADRE_EWORKER, detail ? detail : "the model is broken");
+}
+
+/* ---- signs of life ---- */
+
+bool cadre__worker_others_serve(const cadre__model *model)
+{
+    return (model->entry && !model->pool->closing) || model->ready || model->loading;
+}
+
+/* Sets it aside: its requests fail, what it had not begun goes elsewhere, and its memory stays charged until its thread returns. */
+static void set_aside(cadre__worker *worker)
+{
+    cadre_pool *pool = worker->pool;
+    cadre__model *model = worker->model;
+    worker->ended = worker->hung = true;
+    worker->status = CADRE_EHUNG;
+    if (worker->oldest) {
+        cadre__list_remove(&worker->publish_link);
+        cadre__worker_publish(worker);
+    }
+    cadre__thread_stop(&worker->runner->thread);
+    leave_service(worker, CADRE_WORKER_ABANDONED);
+    pool->stats.hung++;
+    cadre__event(pool, CADRE_EVENT_WORKER_HUNG, model->key, worker->id, CADRE_EHUNG, 0, 0, "no sign of life for %llu ms",
+                 (unsigned long long)(worker->hang_ns / CADRE__NS_PER_MS));
+    cadre__log(pool->port, CADRE_LOG_WARN, "%s: a worker hangs and is replaced", model->key);
+    for (uint32_t i = 0; i < pool->requests.count; i++) {
+        cadre_request *request = pool->requests.slots[i].object;
+        if (!request || request->state != CADRE__RUNNING || request->job->worker != worker) continue;
+        if (!cadre__job_steal(request)) cadre__request_end(request, CADRE_EHUNG, "the worker gave no sign of life");
+    }
+    if (!cadre__worker_others_serve(model)) cadre__model_fail_waiting(model, CADRE_EWORKER, "the last worker of this key hangs");
+    cadre__pool_touch(pool);
+}
+
+static void watch(cadre_pool *pool, cadre__deadline *deadline)
+{
+    cadre__worker *worker = CADRE__CONTAINER(deadline, cadre__worker, watch);
+    uint64_t beat = atomic_load_explicit(&worker->runner->beat, memory_order_relaxed), due = cadre__after(beat, worker->hang_ns);
+    if (worker->hung || worker->running == 0) return;
+    if (due > pool->now || CADRE__FAULT(NO_HANG))
+        cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), deadline, due > pool->now ? due : cadre__after(pool->now, worker->hang_ns));
+    else
+        set_aside(worker);
+}
+
+void cadre__worker_measured(cadre__worker *worker, uint32_t device, uint64_t bytes)
+{
+    if (worker->managed) cadre__entry_measured(worker->model->entry, false, device, bytes);
+    cadre__reservation_set(worker->charge, device, bytes);
 }
 
 void cadre__worker_forget(cadre__worker *worker)

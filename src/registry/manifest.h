@@ -13,8 +13,11 @@
 typedef struct cadre__place {
     char *file;            /* "models.json", "manifest"; NULL: messages have no position (options from C) */
     uint32_t line, column; /* of the first byte; from 1 */
-    char *path;            /* "models[2].options", or "options" */
+    char *path;            /* "models[2].options", or "options"; NULL: messages have none (an entry from C) */
 } cadre__place;
+
+/* Writes "FILE:LINE:COLUMN: PATH: what", as far as the place has them; the message is cut at a whole code point. */
+void cadre__place_say(const cadre__place *place, char *detail, size_t size, const char *format, ...) CADRE_PRINTF(4, 5);
 
 /* One entry: all strings of `entry` (and `memory`) belong to the spec. What the manifest does not say stands at its sentinel. */
 typedef struct cadre__spec {

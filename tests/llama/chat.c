@@ -19,6 +19,22 @@ const char *minilm(void)
     return path_in("CADRE_TEST_MINILM");
 }
 
+static void on_stat(uv_fs_t *fs)
+{
+    uv_fs_req_cleanup(fs);
+}
+
+fixture *chat_begin(void)
+{
+    uv_loop_t loop;
+    uv_fs_t fs;
+    assert_int_equal(uv_loop_init(&loop), 0);
+    assert_int_equal(uv_fs_stat(&loop, &fs, "/", on_stat), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(uv_loop_close(&loop), 0);
+    return fixture_begin();
+}
+
 /* ---- spawning ---- */
 
 cadre_llama_options chat_options(const char *path)
@@ -142,6 +158,27 @@ void chat_ask_and_wait(fixture *fx, reply *r, cadre_generate_params *params)
 {
     chat_ask(fx, r, params);
     chat_until_replied(fx, r, 1);
+}
+
+/* ---- files that are none ---- */
+
+void chat_bad_file(const bad_file *bad)
+{
+    static char buffer[1 << 16];
+    FILE *from = fopen(minilm(), "rb"), *to = fopen(bad->name, "wb");
+    assert_non_null(from);
+    assert_non_null(to);
+    for (size_t at = 0; at < bad->bytes;) {
+        size_t count = fread(buffer, 1, bad->bytes - at < sizeof buffer ? bad->bytes - at : sizeof buffer, from);
+        assert_true(count > 0);
+        for (size_t i = 0; i < count; i++) {
+            if (at + i >= bad->spoilt_from && at + i < bad->spoilt_from + 64) buffer[i] = 0;
+        }
+        assert_size(fwrite(buffer, 1, count, to), count);
+        at += count;
+    }
+    fclose(from);
+    fclose(to);
 }
 
 /* ---- the engine alone ---- */

@@ -12,6 +12,9 @@
 const char *smollm2(void);
 const char *minilm(void);
 
+/* A fixture for tests that fetch: libuv's own threads, which stay, are there before it counts those of the process. */
+fixture *chat_begin(void);
+
 /* ---- spawning ---- */
 typedef struct spawned {
     cadre_worker_id id;
@@ -48,6 +51,17 @@ cadre_generate_params chat_question(const char *key, const char *text, int32_t m
 void chat_ask(fixture *fx, reply *r, cadre_generate_params *params);
 void chat_until_replied(fixture *fx, reply *replies, size_t count);
 void chat_ask_and_wait(fixture *fx, reply *r, cadre_generate_params *params);
+
+/* ---- files that are none ---- */
+typedef struct bad_file {
+    const char *name;
+    size_t bytes; /* of MiniLM's file; 0: none */
+    size_t spoilt_from;
+    const char *says; /* what the error's detail has in it */
+} bad_file;
+
+/* A file in the working folder of the first `bytes` of MiniLM's, with zeros from `spoilt_from` on for 64 bytes. */
+void chat_bad_file(const bad_file *bad);
 
 /* ---- the engine alone ---- */
 #define BARE_MAX 8

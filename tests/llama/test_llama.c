@@ -324,33 +324,6 @@ static void a_hosts_own_loader_makes_the_model(void **state)
     fixture_end(fx);
 }
 
-typedef struct bad_file {
-    const char *name;
-    size_t bytes; /* of MiniLM's file; 0: none */
-    size_t spoilt_from;
-    const char *says;
-} bad_file;
-
-/* A file in the working folder of the first `bytes` of MiniLM's, with zeros from `spoilt_from` on for 64 bytes. */
-static void make_bad_file(const bad_file *bad)
-{
-    static char buffer[1 << 16];
-    FILE *from = fopen(minilm(), "rb"), *to = fopen(bad->name, "wb");
-    assert_non_null(from);
-    assert_non_null(to);
-    for (size_t at = 0; at < bad->bytes;) {
-        size_t count = fread(buffer, 1, bad->bytes - at < sizeof buffer ? bad->bytes - at : sizeof buffer, from);
-        assert_true(count > 0);
-        for (size_t i = 0; i < count; i++) {
-            if (at + i >= bad->spoilt_from && at + i < bad->spoilt_from + 64) buffer[i] = 0;
-        }
-        assert_size(fwrite(buffer, 1, count, to), count);
-        at += count;
-    }
-    fclose(from);
-    fclose(to);
-}
-
 static void bad_files_are_errors_with_a_text(void **state)
 {
     (void)state;
@@ -364,7 +337,7 @@ static void bad_files_are_errors_with_a_text(void **state)
     for (size_t i = 0; i < COUNT(made) + COUNT(there); i++) {
         const bad_file *bad = i < COUNT(made) ? &made[i] : &there[i - COUNT(made)];
         row("%s", bad->name);
-        if (i < COUNT(made)) make_bad_file(bad);
+        if (i < COUNT(made)) chat_bad_file(bad);
         cadre_llama_options options = chat_options(bad->name);
         spawned worker;
         chat_spawn_embedding(fx, &worker, "vectors", &options, NULL);

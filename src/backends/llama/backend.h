@@ -3,6 +3,7 @@
  * weights     a llama_model with the facts of its file: read once, then constant, so any number of workers on any threads may use it at once
  * generator   text-to-text: one llama_context around weights, one worker thread
  * embedder    text embedding: likewise
+ * entry       a model of the registry: its options and its file's facts, from which weights and models are made
  *
  * The engine is C++ behind a C interface: what it reports by NULL or a code becomes an error here, and what it would assert on or throw at (token ids, batch
  * sizes, empty vocabularies, unknown template names, dead grammars) is checked before the call. */
@@ -20,9 +21,13 @@
  * `detail` says why, and the next call tries again. */
 int cadre__llama_engine_start(const char *path, char *detail, size_t detail_size);
 
+/* Any thread, any number of times: from the first on, the engine's log is heard here. */
+void cadre__llama_engine_listen(void);
 /* The first error that the engine logged on this thread since _forget; "" when none. It only ever becomes a part of some error's detail. */
 void cadre__llama_engine_forget(void);
 const char *cadre__llama_engine_said(void);
+/* The host memory of all buffers that the engine logged on this thread since _forget; 0: it named none. */
+uint64_t cadre__llama_engine_buffers(void);
 
 /* ---- options.c ---- */
 
@@ -42,8 +47,13 @@ typedef struct cadre__llama_options {
 #define CADRE__LLAMA_TEXT_SLOTS 4
 #define CADRE__LLAMA_EMBEDDING_SLOTS 32
 #define CADRE__LLAMA_CONTEXT_DEFAULT 4096
+#define CADRE__LLAMA_SLOTS_MAX 64
+#define CADRE__LLAMA_BATCH_MIN 32
+#define CADRE__LLAMA_BATCH_MAX 65536
+#define CADRE__LLAMA_THREADS_MAX 512
 
 int cadre__llama_options_create(const cadre_llama_options *from, bool path_needed, cadre__llama_options **out);
+int cadre__llama_options_copy(const cadre__llama_options *from, cadre__llama_options **out);
 void cadre__llama_options_destroy(cadre__llama_options *options);
 
 /* ---- file.c ---- */
@@ -61,17 +71,23 @@ typedef struct cadre__llama_facts {
     uint32_t key_width; /* of one layer's cache, per token */
     uint32_t value_width;
     uint32_t vocabulary;
-    uint64_t tensor_bytes; /* over all parts of a split file */
+    uint64_t tensor_bytes; /* over all parts of a split file, */
+    uint64_t file_bytes;   /* likewise */
+    int32_t parts;
 } cadre__llama_facts;
 
 /* Blocks. Reads the header and checks that all tensors lie within the file. CADRE_EFORMAT with a detail that names the path. */
 int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size);
 
-/* 0, or CADRE_ECAPABILITY with a detail. */
-int cadre__llama_facts_check(const cadre__llama_facts *facts, cadre_capability capability, char *detail, size_t detail_size);
+/* The path of part `index` of a file that is named `path` and has `parts` parts. CADRE_EFORMAT: it is not named as the first of them, or too long. */
+int cadre__llama_part_path(const char *path, int32_t parts, int32_t index, char *out, size_t size);
 
 /* How many tokens one request may use: what the host asked for, or the model's own up to CADRE__LLAMA_CONTEXT_DEFAULT. CADRE_EINVAL with a detail. */
 int cadre__llama_context_length(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t *out, char *detail, size_t detail_size);
+
+/* Whether the file and the options together make a model of this capability; *context_length as above. CADRE_ECAPABILITY or CADRE_EINVAL with a detail. */
+int cadre__llama_check(const cadre__llama_facts *facts, const cadre__llama_options *options, cadre_capability capability, int32_t *context_length, char *detail,
+                       size_t detail_size);
 
 /* ---- weights.c ---- */
 
@@ -86,6 +102,13 @@ typedef struct cadre__llama_weights {
 /* Loader thread. A `capability` other than -1 is checked before the tensors are read. */
 int cadre__llama_weights_load(cadre_load_context *context, const cadre__llama_options *options, int capability, cadre__llama_weights **out);
 void cadre__llama_weights_destroy(void *weights);
+
+/* ---- estimate.c ---- */
+
+/* What a worker takes besides the weights, by what the file says. */
+uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t context_length);
+/* Worker thread, in attach, when the context is made: tells the ledger what it took, and with `owned` the weights as well: one reservation pays for both. */
+void cadre__llama_measured(cadre_op *op, const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length);
 
 /* ---- tokens.c ---- */
 
@@ -175,7 +198,11 @@ typedef struct cadre__llama_context {
     int32_t thread_count;            /* of those */
     cadre_op *const *watched;        /* whose cancel stops the decode that runs */
     size_t watched_count;
+    uint32_t asked; /* how often the engine asked whether to stop */
 } cadre__llama_context;
+
+/* A decode gives a sign of life every few graph nodes. One node of the largest models with a whole batch takes seconds on a slow machine. */
+#define CADRE__LLAMA_HEARTBEAT_MS 60000
 
 int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, const cadre__llama_weights *weights, struct llama_context_params params);
 void cadre__llama_context_clear(cadre__llama_context *context);
@@ -183,6 +210,19 @@ void cadre__llama_context_add(cadre__llama_context *context, llama_token token, 
 /* Decodes what was added. 0; CADRE_ECANCELED: all ops were cancelled, the decode was stopped; CADRE_EENGINE with each op's detail. After either the caller
  * repairs the engine's memory. */
 int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads);
+
+/* ---- fetch.c ---- */
+
+/* Loop thread. Reads the file once, without a thread of the pool's, so that the load that follows finds it in memory. NULL: out of memory. */
+cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char *path, int32_t parts, uint64_t total_bytes);
+
+/* ---- loader.c ---- */
+
+/* Loader thread: weights that any number of workers share. `capability` as for cadre__llama_weights_load. */
+int cadre__llama_share_weights(cadre_load_context *context, const cadre__llama_options *options, int capability, cadre_weights_value *out);
+/* A model around shared weights (does not block) or, where `shared` is NULL, around its own copy (loader thread). Takes over *options on success. */
+int cadre__llama_text_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_to_text_model *out);
+int cadre__llama_embedding_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_embedding_model *out);
 
 /* ---- generate.c, embed.c ---- */
 

@@ -6,9 +6,12 @@
 #include <string.h>
 #include <uv.h>
 
+#define NODES_PER_HEARTBEAT 8
+
 static bool stop(void *data)
 {
-    const cadre__llama_context *context = data;
+    cadre__llama_context *context = data;
+    if (context->watched_count > 0 && ++context->asked % NODES_PER_HEARTBEAT == 0) cadre_op_heartbeat(context->watched[0]);
     for (size_t i = 0; i < context->watched_count; i++) {
         if (!cadre_op_cancelled(context->watched[i])) return false;
     }

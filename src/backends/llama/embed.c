@@ -155,7 +155,9 @@ static int attach(void *data, cadre_op *op)
     self->tokens.at = calloc((size_t)self->context_length, sizeof(*self->tokens.at));
     if (!self->waiting || !self->rows || !self->tokens.at) return CADRE_ENOMEM;
     self->tokens.capacity = self->context_length;
-    return cadre__llama_context_create(&self->context, op, self->weights, context_params(self));
+    int rc = cadre__llama_context_create(&self->context, op, self->weights, context_params(self));
+    if (rc == CADRE_OK) cadre__llama_measured(op, self->weights, self->owns_weights, self->options, self->context_length);
+    return rc;
 }
 
 static void destroy(void *data)
@@ -185,15 +187,20 @@ int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weigh
     self->owns_weights = owned;
     self->dimension = llama_model_n_embd_out(weights->model);
     self->max_batch = (*options)->slots == CADRE_DEFAULT ? CADRE__LLAMA_EMBEDDING_SLOTS : (*options)->slots;
-    int rc = cadre__llama_facts_check(&weights->facts, CADRE_TEXT_EMBEDDING, detail, sizeof(detail));
-    if (rc == CADRE_OK) rc = cadre__llama_context_length(&weights->facts, *options, &self->context_length, detail, sizeof(detail));
+    int rc = cadre__llama_check(&weights->facts, *options, CADRE_TEXT_EMBEDDING, &self->context_length, detail, sizeof(detail));
     if (rc < 0) {
         destroy(self);
         return cadre_load_fail(context, rc, "%s", detail);
     }
     self->options = *options;
     *options = NULL;
-    *out = (cadre_text_embedding_model){
-        sizeof(*out), &ops_table, self, (uint32_t)self->dimension, (uint32_t)self->max_batch, (uint32_t)self->context_length, 0, 0};
+    *out = (cadre_text_embedding_model){.size = sizeof(*out),
+                                        .ops = &ops_table,
+                                        .self = self,
+                                        .dimension = (uint32_t)self->dimension,
+                                        .max_batch = (uint32_t)self->max_batch,
+                                        .context_length = (uint32_t)self->context_length,
+                                        .heartbeat_ms = CADRE__LLAMA_HEARTBEAT_MS,
+                                        .threads = (uint32_t)self->options->threads};
     return CADRE_OK;
 }

@@ -26,7 +26,7 @@ static uint64_t fixed_bytes(const cadre__llama_facts *facts)
     return UINT64_C(8) * 1024 * 1024 + UINT64_C(12) * facts->vocabulary;
 }
 
-static uint64_t context_bytes_of(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t context_length)
+uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t context_length)
 {
     bool text = facts->causal && facts->pooling <= LLAMA_POOLING_TYPE_NONE;
     uint64_t batch = (uint64_t)options->batch_tokens;
@@ -36,6 +36,17 @@ static uint64_t context_bytes_of(const cadre__llama_facts *facts, const cadre__l
     }
     uint64_t slots = (uint64_t)(options->slots == CADRE_DEFAULT ? CADRE__LLAMA_TEXT_SLOTS : options->slots);
     return cache_bytes(facts, padded(context_length) * slots) + compute_bytes(facts, batch, padded(context_length), slots) + fixed_bytes(facts);
+}
+
+/* What the engine named when it made the context on this thread, and the pages that it does not name; an engine that names nothing leaves the estimate. How
+ * weights lie between the host and a GPU is not told: then what was reserved stays. */
+void cadre__llama_measured(cadre_op *op, const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length)
+{
+    uint64_t bytes = cadre__llama_engine_buffers();
+    if (options->gpu_layers > 0) return;
+    bytes = bytes > 0 ? bytes + fixed_bytes(&weights->facts) : cadre__llama_context_bytes(&weights->facts, options, context_length);
+    if (owned) bytes += llama_model_size(weights->model);
+    cadre_op_measured(op, CADRE_DEVICE_HOST, bytes);
 }
 
 int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes)
@@ -51,7 +62,7 @@ int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_b
     if (rc == CADRE_OK) rc = cadre__llama_context_length(&facts, copy, &context_length, detail, sizeof(detail));
     if (rc == CADRE_OK) {
         *weights_bytes = facts.tensor_bytes;
-        *context_bytes = context_bytes_of(&facts, copy, context_length);
+        *context_bytes = cadre__llama_context_bytes(&facts, copy, context_length);
     }
     cadre__llama_options_destroy(copy);
     return rc;

@@ -124,21 +124,28 @@ static int read_facts(const struct gguf_context *gguf, const char *path, cadre__
 
 /* ---- split files ---- */
 
+int cadre__llama_part_path(const char *path, int32_t parts, int32_t index, char *out, size_t size)
+{
+    char prefix[4096];
+    if (llama_split_prefix(prefix, sizeof(prefix), path, 0, parts) <= 0) return CADRE_EFORMAT;
+    return llama_split_path(out, size, prefix, index, parts) > 0 ? CADRE_OK : CADRE_EFORMAT;
+}
+
 /* Adds the lengths of the other parts, which are nearly all tensors. */
-static int add_parts(const struct gguf_context *gguf, const char *path, uint64_t *total, char *detail, size_t detail_size)
+static int add_parts(const struct gguf_context *gguf, const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
 {
     int64_t id = gguf_find_key(gguf, "split.count");
     int count = id < 0 ? 1 : (int)(number_of(gguf, id, 1) & 0xFFFF);
-    char prefix[4096], part[4096 + 32];
-    if (count < 2) return CADRE_OK;
-    if (llama_split_prefix(prefix, sizeof(prefix), path, 0, count) <= 0)
-        return wrong(detail, detail_size, path, "is one of %d parts, and not named as the first (NAME-00001-of-%05d.gguf)", count, count);
+    char part[4096 + 32];
+    out->parts = count < 2 ? 1 : count;
     for (int i = 1; i < count; i++) {
         uint64_t bytes = 0;
-        if (llama_split_path(part, sizeof(part), prefix, i, count) <= 0) return wrong(detail, detail_size, path, "has too long a name");
+        if (cadre__llama_part_path(path, count, i, part, sizeof(part)) < 0)
+            return wrong(detail, detail_size, path, "is one of %d parts, and not named as the first (NAME-00001-of-%05d.gguf)", count, count);
         int rc = look(part, &bytes, detail, detail_size);
         if (rc < 0) return rc;
-        *total += bytes;
+        out->tensor_bytes += bytes;
+        out->file_bytes += bytes;
     }
     return CADRE_OK;
 }
@@ -146,16 +153,16 @@ static int add_parts(const struct gguf_context *gguf, const char *path, uint64_t
 int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
 {
     struct gguf_init_params params = {.no_alloc = true, .ctx = NULL};
-    uint64_t bytes = 0;
     memset(out, 0, sizeof(*out));
-    int rc = look(path, &bytes, detail, detail_size);
+    int rc = look(path, &out->file_bytes, detail, detail_size);
     if (rc < 0) return rc;
+    cadre__llama_engine_listen();
     cadre__llama_engine_forget();
     struct gguf_context *gguf = gguf_init_from_file(path, params);
     if (!gguf) return wrong(detail, detail_size, path, "is a damaged GGUF file: %s", cadre__llama_engine_said());
     rc = read_facts(gguf, path, out, detail, detail_size);
-    if (rc == CADRE_OK) rc = measure(gguf, path, bytes, &out->tensor_bytes, detail, detail_size);
-    if (rc == CADRE_OK) rc = add_parts(gguf, path, &out->tensor_bytes, detail, detail_size);
+    if (rc == CADRE_OK) rc = measure(gguf, path, out->file_bytes, &out->tensor_bytes, detail, detail_size);
+    if (rc == CADRE_OK) rc = add_parts(gguf, path, out, detail, detail_size);
     gguf_free(gguf);
     return rc;
 }
@@ -173,7 +180,8 @@ static bool embeds(const cadre__llama_facts *facts)
     return pooled(facts) || (!facts->causal && facts->pooling != LLAMA_POOLING_TYPE_RANK);
 }
 
-int cadre__llama_facts_check(const cadre__llama_facts *facts, cadre_capability capability, char *detail, size_t detail_size)
+/* 0, or CADRE_ECAPABILITY with a detail. */
+static int check_capability(const cadre__llama_facts *facts, cadre_capability capability, char *detail, size_t detail_size)
 {
     bool encoder_decoder = strcmp(facts->architecture, "t5") == 0 || strcmp(facts->architecture, "t5encoder") == 0;
     const char *problem = NULL;
@@ -197,5 +205,21 @@ int cadre__llama_context_length(const cadre__llama_facts *facts, const cadre__ll
     if (*out == CADRE_DEFAULT) *out = most < CADRE__LLAMA_CONTEXT_DEFAULT ? most : CADRE__LLAMA_CONTEXT_DEFAULT;
     if (*out <= most) return CADRE_OK;
     snprintf(detail, detail_size, "context_length is %d, the model was trained for %d", *out, most);
+    return CADRE_EINVAL;
+}
+
+int cadre__llama_check(const cadre__llama_facts *facts, const cadre__llama_options *options, cadre_capability capability, int32_t *context_length, char *detail,
+                       size_t detail_size)
+{
+    int rc = check_capability(facts, capability, detail, detail_size);
+    if (rc == CADRE_OK) rc = cadre__llama_context_length(facts, options, context_length, detail, detail_size);
+    if (rc < 0 || capability != CADRE_TEXT_TO_TEXT) return rc;
+    if (options->chat_template && !cadre__llama_template_known(options->chat_template)) {
+        snprintf(detail, detail_size, "chat_template is not one that llama.cpp knows");
+        return CADRE_EINVAL;
+    }
+    int32_t slots = options->slots == CADRE_DEFAULT ? CADRE__LLAMA_TEXT_SLOTS : options->slots;
+    if ((int64_t)*context_length * slots <= INT32_MAX - CADRE__LLAMA_SLOTS_MAX * 256) return CADRE_OK;
+    snprintf(detail, detail_size, "%d slots of %d tokens are more than llama.cpp counts", slots, *context_length);
     return CADRE_EINVAL;
 }

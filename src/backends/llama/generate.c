@@ -19,7 +19,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_SLOTS 64
+#define MAX_SLOTS CADRE__LLAMA_SLOTS_MAX
 
 typedef struct sequence {
     llama_token *tokens; /* context_length of them */
@@ -326,7 +326,9 @@ static int attach(void *data, cadre_op *op)
     self->memory = calloc((size_t)self->slot_count * (size_t)self->context_length, sizeof(*self->memory));
     if (!self->scratch || !self->piece || !self->memory) return CADRE_ENOMEM;
     for (int32_t i = 0; i < self->slot_count; i++) self->sequences[i].tokens = self->memory + (size_t)i * (size_t)self->context_length;
-    return cadre__llama_context_create(&self->context, op, self->weights, context_params(self));
+    int rc = cadre__llama_context_create(&self->context, op, self->weights, context_params(self));
+    if (rc == CADRE_OK) cadre__llama_measured(op, self->weights, self->owns_weights, self->options, self->context_length);
+    return rc;
 }
 
 static void destroy(void *data)
@@ -348,29 +350,6 @@ static void destroy(void *data)
 
 static const cadre_generation_ops ops = {.size = sizeof(ops), .attach = attach, .destroy = destroy, .begin = begin, .step = step, .end = end};
 
-/* The model's own template, or the host's, which must be one that the engine knows; the model's own is tried when it is needed, since raw text goes without. */
-static int set_template(generator *self, const cadre__llama_options *options, char *detail, size_t detail_size)
-{
-    self->chat_template = options->chat_template ? options->chat_template : llama_model_chat_template(self->weights->model, NULL);
-    if (!options->chat_template || cadre__llama_template_known(options->chat_template)) return CADRE_OK;
-    snprintf(detail, detail_size, "chat_template is not one that llama.cpp knows");
-    return CADRE_EINVAL;
-}
-
-static int set_up(generator *self, const cadre__llama_options *options, char *detail, size_t detail_size)
-{
-    const cadre__llama_facts *facts = &self->weights->facts;
-    int rc = cadre__llama_facts_check(facts, CADRE_TEXT_TO_TEXT, detail, detail_size);
-    if (rc == CADRE_OK) rc = cadre__llama_context_length(facts, options, &self->context_length, detail, detail_size);
-    if (rc == CADRE_OK) rc = set_template(self, options, detail, detail_size);
-    self->slot_count = options->slots == CADRE_DEFAULT ? CADRE__LLAMA_TEXT_SLOTS : options->slots;
-    if (rc == CADRE_OK && (int64_t)self->context_length * self->slot_count > INT32_MAX - MAX_SLOTS * 256) {
-        snprintf(detail, detail_size, "%d slots of %d tokens are more than llama.cpp counts", self->slot_count, self->context_length);
-        rc = CADRE_EINVAL;
-    }
-    return rc;
-}
-
 int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weights *weights, bool owned, cadre__llama_options **options,
                                   cadre_generation_model *out)
 {
@@ -382,13 +361,22 @@ int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weig
     }
     self->weights = weights;
     self->owns_weights = owned;
-    int rc = set_up(self, *options, detail, sizeof(detail));
+    int rc = cadre__llama_check(&weights->facts, *options, CADRE_TEXT_TO_TEXT, &self->context_length, detail, sizeof(detail));
     if (rc < 0) {
         destroy(self);
         return cadre_load_fail(context, rc, "%s", detail);
     }
+    self->slot_count = (*options)->slots == CADRE_DEFAULT ? CADRE__LLAMA_TEXT_SLOTS : (*options)->slots;
+    /* The model's own template is tried when it is needed, since raw text goes without. */
+    self->chat_template = (*options)->chat_template ? (*options)->chat_template : llama_model_chat_template(weights->model, NULL);
     self->options = *options;
     *options = NULL;
-    *out = (cadre_generation_model){sizeof(*out), &ops, self, (uint32_t)self->slot_count, (uint32_t)self->context_length, 0, 0};
+    *out = (cadre_generation_model){.size = sizeof(*out),
+                                    .ops = &ops,
+                                    .self = self,
+                                    .slots = (uint32_t)self->slot_count,
+                                    .context_length = (uint32_t)self->context_length,
+                                    .heartbeat_ms = CADRE__LLAMA_HEARTBEAT_MS,
+                                    .threads = (uint32_t)self->options->threads};
     return CADRE_OK;
 }

@@ -56,7 +56,7 @@ static int host_options(cadre_load_context *context, const cadre_weights *shared
 
 /* ---- text-to-text ---- */
 
-static int text_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_to_text_model *out)
+int cadre__llama_text_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_to_text_model *out)
 {
     cadre__llama_weights *weights;
     int rc = find_weights(context, shared, *options, CADRE_TEXT_TO_TEXT, &weights);
@@ -67,7 +67,7 @@ int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *sh
 {
     cadre__llama_options *options = NULL;
     int rc = host_options(context, shared, data, &options);
-    if (rc == CADRE_OK) rc = text_around(context, shared, &options, out);
+    if (rc == CADRE_OK) rc = cadre__llama_text_around(context, shared, &options, out);
     cadre__llama_options_destroy(options);
     return rc;
 }
@@ -75,7 +75,7 @@ int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *sh
 static int make_text(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_to_text_model *out)
 {
     source *from = data;
-    return text_around(context, shared, &from->options, out);
+    return cadre__llama_text_around(context, shared, &from->options, out);
 }
 
 static cadre_text_to_text_future *load_text(cadre_load_context *context, void *data)
@@ -105,7 +105,7 @@ int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_l
 
 /* ---- text embedding ---- */
 
-static int embedding_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_embedding_model *out)
+int cadre__llama_embedding_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_embedding_model *out)
 {
     cadre__llama_weights *weights;
     int rc = find_weights(context, shared, *options, CADRE_TEXT_EMBEDDING, &weights);
@@ -116,7 +116,7 @@ int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *
 {
     cadre__llama_options *options = NULL;
     int rc = host_options(context, shared, data, &options);
-    if (rc == CADRE_OK) rc = embedding_around(context, shared, &options, out);
+    if (rc == CADRE_OK) rc = cadre__llama_embedding_around(context, shared, &options, out);
     cadre__llama_options_destroy(options);
     return rc;
 }
@@ -124,7 +124,7 @@ int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *
 static int make_embedding(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_embedding_model *out)
 {
     source *from = data;
-    return embedding_around(context, shared, &from->options, out);
+    return cadre__llama_embedding_around(context, shared, &from->options, out);
 }
 
 static cadre_text_embedding_future *load_embedding(cadre_load_context *context, void *data)
@@ -154,12 +154,20 @@ int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre
 
 /* ---- shared weights ---- */
 
-static int load_weights(cadre_load_context *context, void *data, cadre_weights_value *out)
+int cadre__llama_share_weights(cadre_load_context *context, const cadre__llama_options *options, int capability, cadre_weights_value *out)
 {
     cadre__llama_weights *weights;
-    int rc = cadre__llama_weights_load(context, data, -1, &weights);
-    if (rc == CADRE_OK) *out = (cadre_weights_value){sizeof(*out), weights, cadre__llama_weights_destroy, &weights_type};
-    return rc;
+    int rc = cadre__llama_weights_load(context, options, capability, &weights);
+    if (rc < 0) return rc;
+    /* How many of them went to a GPU is not told. */
+    if (options->gpu_layers == 0) cadre_load_measured(context, CADRE_DEVICE_HOST, llama_model_size(weights->model));
+    *out = (cadre_weights_value){sizeof(*out), weights, cadre__llama_weights_destroy, &weights_type};
+    return CADRE_OK;
+}
+
+static int load_weights(cadre_load_context *context, void *data, cadre_weights_value *out)
+{
+    return cadre__llama_share_weights(context, data, -1, out);
 }
 
 static void options_release(void *data)

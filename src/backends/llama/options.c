@@ -4,11 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_SLOTS 64
-#define MIN_BATCH_TOKENS 32
-#define MAX_BATCH_TOKENS 65536
 #define DEFAULT_BATCH_TOKENS 512
-#define MAX_THREADS 512
 
 static bool within(int32_t value, int32_t low, int32_t high)
 {
@@ -17,8 +13,9 @@ static bool within(int32_t value, int32_t low, int32_t high)
 
 static bool in_range(const cadre_llama_options *o)
 {
-    return within(o->context_length, 1, INT32_MAX) && within(o->slots, 1, MAX_SLOTS) && within(o->batch_tokens, MIN_BATCH_TOKENS, MAX_BATCH_TOKENS) &&
-           within(o->threads, 1, MAX_THREADS) && within(o->gpu_layers, 0, INT32_MAX) && within(o->use_mmap, 0, 1);
+    return within(o->context_length, 1, INT32_MAX) && within(o->slots, 1, CADRE__LLAMA_SLOTS_MAX) &&
+           within(o->batch_tokens, CADRE__LLAMA_BATCH_MIN, CADRE__LLAMA_BATCH_MAX) && within(o->threads, 1, CADRE__LLAMA_THREADS_MAX) &&
+           within(o->gpu_layers, 0, INT32_MAX) && within(o->use_mmap, 0, 1);
 }
 
 /* A copy of `from`, NULL of NULL; false: out of memory. */
@@ -30,6 +27,18 @@ static bool copy_string(const char *from, char **out)
     *out = malloc(size);
     if (*out) memcpy(*out, from, size);
     return *out != NULL;
+}
+
+/* The last step of making options; consumes them. */
+static int copy_strings(cadre__llama_options *options, const char *path, const char *chat_template, const char *engine_path, cadre__llama_options **out)
+{
+    options->path = options->chat_template = options->engine_path = NULL;
+    if (!copy_string(path, &options->path) || !copy_string(chat_template, &options->chat_template) || !copy_string(engine_path, &options->engine_path)) {
+        cadre__llama_options_destroy(options);
+        return CADRE_ENOMEM;
+    }
+    *out = options;
+    return CADRE_OK;
 }
 
 static int32_t or_default(int32_t value, int32_t otherwise)
@@ -52,13 +61,15 @@ int cadre__llama_options_create(const cadre_llama_options *from, bool path_neede
     options->threads = or_default(given.threads, 0);
     options->gpu_layers = or_default(given.gpu_layers, 0);
     options->use_mmap = given.use_mmap != 0;
-    if (!copy_string(given.path, &options->path) || !copy_string(given.chat_template, &options->chat_template) ||
-        !copy_string(given.engine_path, &options->engine_path)) {
-        cadre__llama_options_destroy(options);
-        return CADRE_ENOMEM;
-    }
-    *out = options;
-    return CADRE_OK;
+    return copy_strings(options, given.path, given.chat_template, given.engine_path, out);
+}
+
+int cadre__llama_options_copy(const cadre__llama_options *from, cadre__llama_options **out)
+{
+    cadre__llama_options *options = malloc(sizeof(*options));
+    if (!options) return CADRE_ENOMEM;
+    *options = *from;
+    return copy_strings(options, from->path, from->chat_template, from->engine_path, out);
 }
 
 void cadre__llama_options_destroy(cadre__llama_options *options)

@@ -50,8 +50,10 @@ static int load(cadre_load_context *context, const cadre__llama_options *options
     int32_t context_length;
     int rc = cadre__llama_engine_start(options->engine_path, detail, sizeof(detail));
     if (rc == CADRE_OK) rc = cadre__llama_file_read(options->path, &weights->facts, detail, sizeof(detail));
-    if (rc == CADRE_OK && capability >= 0) rc = cadre__llama_facts_check(&weights->facts, (cadre_capability)capability, detail, sizeof(detail));
-    if (rc == CADRE_OK) rc = cadre__llama_context_length(&weights->facts, options, &context_length, detail, sizeof(detail));
+    if (rc == CADRE_OK && capability >= 0)
+        rc = cadre__llama_check(&weights->facts, options, (cadre_capability)capability, &context_length, detail, sizeof(detail));
+    else if (rc == CADRE_OK)
+        rc = cadre__llama_context_length(&weights->facts, options, &context_length, detail, sizeof(detail));
     if (rc < 0) return cadre_load_fail(context, rc, "%s", detail);
     return cadre_load_cancelled(context) ? CADRE_ECANCELED : read_model(context, options, weights);
 }

@@ -1,0 +1,422 @@
+#include "memory/evict.h"
+
+#include "core/weights.h"
+#include "memory/ledger.h"
+#include "registry/entry.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#define HEAT_ONE 256                                        /* one request */
+#define HALVING_NS (UINT64_C(300000) * CADRE__NS_PER_MS)    /* the count's half-life */
+#define UNKNOWN_LOAD_NS (UINT64_C(1000) * CADRE__NS_PER_MS) /* before a first load was measured */
+
+/* Why a model stays, or how it may go. */
+typedef enum verdict { IDLE, BUSY, YOUNG, PINNED, MINIMUM, LOADING, LEAVING } verdict;
+
+/* One worker (NULL: the weights alone), and whether the model is gone with it. */
+typedef struct unit {
+    cadre__entry *entry;
+    cadre__worker *worker;
+    bool last, taken;
+    double cost; /* per byte that helps */
+    uint64_t used;
+} unit;
+
+typedef struct plan {
+    cadre_pool *pool;
+    const cadre_memory_amount *asked;
+    size_t asked_count;
+    unit *units;
+    size_t count, capacity;
+} plan;
+
+/* ---- what is asked, what it would free ---- */
+
+static uint64_t on_device(const cadre_memory_amount *amounts, size_t count, uint32_t device)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) sum += amounts[i].device == device ? amounts[i].bytes : 0;
+    return sum;
+}
+
+static uint64_t charged_on(const cadre_reservation *reservation, uint32_t device)
+{
+    return reservation ? on_device(reservation->amounts, reservation->count, device) : 0;
+}
+
+static uint64_t frees(const unit *u, uint32_t device)
+{
+    uint64_t bytes = u->worker ? charged_on(u->worker->charge, device) : 0;
+    if (u->last && u->entry->weights && u->entry->weights->weights) bytes += charged_on(u->entry->weights->weights->charge, device);
+    return bytes;
+}
+
+static uint64_t lack(const plan *p, uint32_t device)
+{
+    uint64_t asked = on_device(p->asked, p->asked_count, device), room = cadre__reserve_room(p->pool, device);
+    for (size_t i = 0; i < p->count; i++) room += p->units[i].taken ? frees(&p->units[i], device) : 0;
+    return asked > room ? asked - room : 0;
+}
+
+static bool suffices(const plan *p)
+{
+    for (size_t i = 0; i < p->asked_count; i++)
+        if (lack(p, p->asked[i].device)) return false;
+    return true;
+}
+
+/* How many bytes of it are of use. */
+static uint64_t helps(const plan *p, const unit *u)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p->asked_count; i++) {
+        uint64_t needed = lack(p, p->asked[i].device), freed = frees(u, p->asked[i].device);
+        bytes += freed < needed ? freed : needed;
+    }
+    return bytes;
+}
+
+/* ---- heat ---- */
+
+static uint64_t heat_now(const cadre__entry *entry, uint64_t now)
+{
+    uint64_t halvings = now / HALVING_NS - entry->heat_epoch;
+    return halvings < 64 ? entry->heat >> halvings : 0;
+}
+
+void cadre__evict_heat(cadre__entry *entry, uint64_t now)
+{
+    entry->heat = heat_now(entry, now) + HEAT_ONE;
+    entry->heat_epoch = now / HALVING_NS;
+    entry->last_used = now;
+}
+
+/* ---- who may go ---- */
+
+/* Requests that it serves before its turn ends. */
+static bool has_work(const cadre__model *model)
+{
+    if (model->running || model->abandoned) return true;
+    if (!model->queued) return false;
+    return cadre__model_has_turn(model);
+}
+
+static bool is_idle(const cadre__worker *worker)
+{
+    return !worker->ended && worker->running == 0 && (worker->state == CADRE_WORKER_IDLE || worker->state == CADRE_WORKER_READY);
+}
+
+/* since: when it may go, for the young. */
+static verdict judge(const cadre__entry *entry, uint64_t now, uint64_t *since)
+{
+    const cadre__model *model = entry->model;
+    uint64_t resident = cadre__ms(entry->spec->entry.min_residency_ms);
+    if (entry->pinned) return PINNED;
+    if (model->loading || (entry->weights && entry->weights->status == 0)) return LOADING;
+    if (!model->ready && (!entry->weights || entry->reserving)) return LEAVING;
+    if (entry->spec->entry.min_workers > 0 && model->ready <= (uint32_t)entry->spec->entry.min_workers) return MINIMUM;
+    *since = cadre__after(entry->turn_since, resident);
+    if (CADRE__FAULT(EVICT_BUSY)) return IDLE;
+    if (!has_work(model)) {
+        return entry->served || !model->ready || now >= *since ? IDLE : YOUNG;
+    }
+    return now >= *since ? BUSY : YOUNG;
+}
+
+static bool add_unit(plan *p, cadre__entry *entry, cadre__worker *worker, bool last)
+{
+    if (p->count == p->capacity) {
+        size_t capacity = p->capacity ? p->capacity * 2 : 16;
+        unit *units = cadre__alloc(cadre__pool_allocator(p->pool), capacity * sizeof *units);
+        if (!units) return false;
+        if (p->count) memcpy(units, p->units, p->count * sizeof *units);
+        cadre__free(cadre__pool_allocator(p->pool), p->units, p->capacity * sizeof *units);
+        p->units = units;
+        p->capacity = capacity;
+    }
+    p->units[p->count++] = (unit){.entry = entry, .worker = worker, .last = last, .used = entry->last_used};
+    return true;
+}
+
+/* A model whose weights stay costs little to bring back. */
+#define EXTRA_COST 8.0
+
+static void price(plan *p, unit *u)
+{
+    uint64_t bytes = helps(p, u);
+    double load = (double)(u->entry->load_ns ? u->entry->load_ns : UNKNOWN_LOAD_NS);
+    double cost = (1.0 + (double)heat_now(u->entry, p->pool->now)) * load / (u->last ? 1.0 : EXTRA_COST);
+    u->cost = bytes ? cost / (double)bytes : -1.0; /* of no use: never taken */
+}
+
+/* The idle workers of one model; its last goes with the weights. */
+static bool add_entry(plan *p, cadre__entry *entry)
+{
+    uint32_t keep = (uint32_t)entry->spec->entry.min_workers, left = entry->model->ready;
+    entry->extras = 0;
+    if (left == 0) return add_unit(p, entry, NULL, true);
+    CADRE__LIST_FOR (node, &entry->model->workers) {
+        cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
+        if (!(is_idle(worker) || (CADRE__FAULT(EVICT_BUSY) && !worker->ended && worker->served)) || left <= keep) continue;
+        if (!add_unit(p, entry, worker, left == 1)) return false;
+        if (left-- > 1) entry->extras++;
+    }
+    return true;
+}
+
+static bool gather(plan *p, uint64_t *look_at)
+{
+    CADRE__LIST_FOR (node, &p->pool->residents) {
+        cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
+        uint64_t since = UINT64_MAX;
+        verdict v = judge(entry, p->pool->now, &since);
+        if (v == YOUNG && since < *look_at) *look_at = since;
+        if (v == IDLE && !add_entry(p, entry)) return false;
+    }
+    return true;
+}
+
+/* The cheapest that is not taken; a model's last only after its others. */
+static unit *cheapest(plan *p)
+{
+    unit *best = NULL;
+    for (size_t i = 0; i < p->count; i++) {
+        unit *u = &p->units[i];
+        if (u->taken || (u->last && u->entry->extras)) continue;
+        price(p, u);
+        if (u->cost < 0) continue;
+        if (!best || u->cost < best->cost || (u->cost <= best->cost && u->used < best->used)) best = u;
+    }
+    return best;
+}
+
+/* Spares what is superfluous, the dearest first. */
+static void spare(plan *p)
+{
+    for (;;) {
+        unit *dearest = NULL;
+        for (size_t i = 0; i < p->count; i++) {
+            unit *u = &p->units[i];
+            if (!u->taken) continue;
+            bool needed_by_last = false;
+            for (size_t k = 0; !u->last && k < p->count; k++)
+                needed_by_last = needed_by_last || (p->units[k].entry == u->entry && p->units[k].last && p->units[k].taken);
+            if (needed_by_last) continue;
+            u->taken = false;
+            bool superfluous = suffices(p);
+            u->taken = true;
+            if (superfluous && (!dearest || u->cost > dearest->cost)) dearest = u;
+        }
+        if (!dearest) return;
+        dearest->taken = false;
+    }
+}
+
+static bool choose(plan *p)
+{
+    while (!suffices(p)) {
+        unit *u = cheapest(p);
+        if (!u) return false;
+        u->taken = true;
+        if (!u->last) u->entry->extras--;
+    }
+    spare(p);
+    return true;
+}
+
+/* ---- the end of turns ---- */
+
+void cadre__evict_forget_turns(cadre_pool *pool)
+{
+    CADRE__LIST_FOR (node, &pool->residents) cadre__model_set_turn(CADRE__CONTAINER(node, cadre__entry, resident)->model, 0);
+}
+
+static uint64_t all_of(const cadre__entry *entry, uint32_t device)
+{
+    return entry->charged[device];
+}
+
+/* Ends the turn of busy models, those first that are there longest, until together with what is idle they suffice. */
+static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
+{
+    cadre_pool *pool = p->pool;
+    for (size_t i = 0; i < p->count; i++) p->units[i].taken = true;
+    uint64_t *still = cadre__alloc(cadre__pool_allocator(pool), pool->account_count * sizeof *still);
+    if (!still) return CADRE__EVICT_WAIT;
+    for (size_t i = 0; i < p->asked_count; i++) still[p->asked[i].device] = lack(p, p->asked[i].device);
+    uint64_t before = 0;
+    bool enough = false;
+    for (;;) {
+        enough = true;
+        for (size_t i = 0; i < p->asked_count; i++) enough = enough && still[p->asked[i].device] == 0;
+        if (enough) break;
+        cadre__entry *oldest = NULL;
+        CADRE__LIST_FOR (node, &pool->residents) {
+            cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
+            uint64_t since;
+            if (entry == own || judge(entry, pool->now, &since) != BUSY || entry->spec->entry.min_workers > 0) continue;
+            if (entry->turn_since > before && (!oldest || entry->turn_since < oldest->turn_since)) oldest = entry;
+        }
+        if (!oldest) break;
+        before = oldest->turn_since;
+        cadre__model_set_turn(oldest->model, pool->now);
+        for (size_t i = 0; i < p->asked_count; i++) {
+            uint32_t device = p->asked[i].device;
+            still[device] -= all_of(oldest, device) < still[device] ? all_of(oldest, device) : still[device];
+        }
+    }
+    cadre__free(cadre__pool_allocator(pool), still, pool->account_count * sizeof *still);
+    return enough ? CADRE__EVICT_YIELDS : CADRE__EVICT_WAIT;
+}
+
+/* ---- the plan ---- */
+
+bool cadre__evict_possible(const cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint32_t device = amounts[i].device;
+        uint64_t asked = on_device(amounts, count, device), fixed = pool->accounts[device].charged;
+        CADRE__LIST_FOR (node, &pool->residents) {
+            const cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
+            if (!entry->pinned && entry->spec->entry.min_workers <= 0) fixed -= entry->charged[device];
+        }
+        uint64_t budget = pool->accounts[device].budget;
+        if (asked > budget || fixed > budget - asked) return false;
+    }
+    return true;
+}
+
+static void release_plan(plan *p)
+{
+    cadre__free(cadre__pool_allocator(p->pool), p->units, p->capacity * sizeof *p->units);
+}
+
+static void carry_out(plan *p, cadre__reserve *reserve)
+{
+    char reason[300];
+    snprintf(reason, sizeof reason, "evicted for %.200s", reserve->entry ? reserve->entry->model->key : "a reservation of the host's");
+    reserve->planned_at = p->pool->now;
+    reserve->victims = 0;
+    for (size_t i = 0; i < p->count; i++) {
+        unit *u = &p->units[i];
+        if (!u->taken) continue;
+        if (u->worker) {
+            reserve->victims++;
+            u->worker->evicted_for = reserve->id;
+        }
+        if (u->last && u->entry->weights) {
+            reserve->victims++;
+            u->entry->evicted_for = reserve->id;
+        }
+        cadre__entry_evict(u->entry, u->worker, u->last, reason);
+    }
+}
+
+cadre__evict_result cadre__evict_plan(cadre__reserve *reserve, uint64_t *look_at)
+{
+    plan p = {.pool = reserve->pool, .asked = reserve->amounts, .asked_count = reserve->count};
+    if (!cadre__evict_possible(p.pool, p.asked, p.asked_count)) return CADRE__EVICT_NEVER;
+    cadre__evict_result result = CADRE__EVICT_WAIT;
+    if (!gather(&p, look_at)) {
+        *look_at = cadre__after(p.pool->now, 100 * CADRE__NS_PER_MS);
+    } else if (choose(&p)) {
+        carry_out(&p, reserve);
+        result = CADRE__EVICT_STARTED;
+    } else {
+        result = end_turns(&p, reserve->entry);
+    }
+    release_plan(&p);
+    return result;
+}
+
+bool cadre__evict_one(cadre_pool *pool, const char *reason)
+{
+    uint64_t look_at = UINT64_MAX;
+    cadre_memory_amount all = {CADRE_DEVICE_HOST, UINT64_MAX / 2};
+    plan p = {.pool = pool, .asked = &all, .asked_count = 1};
+    unit *u = gather(&p, &look_at) ? cheapest(&p) : NULL;
+    if (u) cadre__entry_evict(u->entry, u->worker, u->last, reason);
+    release_plan(&p);
+    return u != NULL;
+}
+
+/* ---- in words ---- */
+
+typedef struct page {
+    char *out;
+    size_t size, length;
+} page;
+
+static void say(page *text, const char *format, ...) CADRE_PRINTF(2, 3);
+static void say(page *text, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    size_t at = text->length < text->size ? text->length : text->size;
+    int n = vsnprintf(text->out ? text->out + at : NULL, text->out ? text->size - at : 0, format, arguments);
+    va_end(arguments);
+    if (n > 0) text->length += (size_t)n;
+}
+
+static void say_device(page *text, const plan *p, uint32_t device)
+{
+    const cadre__account *account = &p->pool->accounts[device];
+    uint64_t registry = 0;
+    CADRE__LIST_FOR (node, &p->pool->residents) registry += CADRE__CONTAINER(node, cadre__entry, resident)->charged[device];
+    say(text, "%s: %llu bytes asked, %llu of %llu free (%llu set aside for earlier ones); %llu held by models of the registry, %llu by the host\n",
+        account->name, (unsigned long long)on_device(p->asked, p->asked_count, device), (unsigned long long)cadre__reserve_room(p->pool, device),
+        (unsigned long long)account->budget, (unsigned long long)account->claimed, (unsigned long long)registry,
+        (unsigned long long)(account->charged - registry));
+}
+
+static void say_entry(page *text, const plan *p, const cadre__entry *entry, bool needed, bool enough)
+{
+    uint64_t since = 0, now = p->pool->now, bytes = 0, taken = 0, units = 0;
+    for (size_t i = 0; i < p->pool->account_count; i++) bytes += entry->charged[i];
+    for (size_t i = 0; i < p->count; i++) {
+        units += p->units[i].entry == entry;
+        taken += p->units[i].entry == entry && p->units[i].taken;
+    }
+    verdict v = judge(entry, now, &since);
+    unsigned long long wait = since > now ? (unsigned long long)((since - now) / CADRE__NS_PER_MS) : 0;
+    say(text, "  %s: %llu bytes, asked for %.1f times lately, loads in %llu ms: ", entry->model->key, (unsigned long long)bytes,
+        (double)heat_now(entry, now) / HEAT_ONE, (unsigned long long)(entry->load_ns / CADRE__NS_PER_MS));
+    switch (v) {
+    case PINNED: say(text, "stays, it is pinned\n"); return;
+    case MINIMUM: say(text, "stays, it has no more than min_workers\n"); return;
+    case LOADING: say(text, "stays, it is loading\n"); return;
+    case LEAVING: say(text, "is leaving already\n"); return;
+    case YOUNG: say(text, "stays, it was loaded a moment ago and may go in %llu ms\n", wait); return;
+    case BUSY:
+        say(text, "busy (%llu running, %llu waiting); %s\n", (unsigned long long)entry->model->running, (unsigned long long)entry->model->queued,
+            enough || !needed ? "stays" : "would end its turn");
+        return;
+    case IDLE: break;
+    }
+    if (taken)
+        say(text, "idle, would be evicted (%llu of %llu workers)\n", (unsigned long long)taken, (unsigned long long)units);
+    else
+        say(text, "idle, stays: %s\n", !needed ? "there is room" : enough ? "others cost less" : "evicting all that is idle does not suffice");
+}
+
+int64_t cadre_memory_explain(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count, char *out, size_t size)
+{
+    if (!pool || (size && !out) || cadre__ledger_check(pool, amounts, count) != CADRE_OK) return CADRE_EINVAL;
+    page text = {out, size, 0};
+    if (size) out[0] = '\0';
+    if (!pool->in_turn) pool->now = cadre__now(pool->port);
+    plan p = {.pool = pool, .asked = amounts, .asked_count = count};
+    uint64_t look_at = UINT64_MAX;
+    bool needed = !suffices(&p), possible = cadre__evict_possible(pool, amounts, count);
+    bool enough = gather(&p, &look_at) && choose(&p);
+    for (size_t i = 0; i < count; i++) say_device(&text, &p, amounts[i].device);
+    say(&text, "%s\n",
+        !needed    ? "granted at once"
+        : enough   ? "granted after evictions"
+        : possible ? "would wait: what is idle does not suffice"
+                   : "refused: what is pinned, a minimum or the host's own leaves too little");
+    CADRE__LIST_FOR (node, &pool->residents) say_entry(&text, &p, CADRE__CONTAINER(node, cadre__entry, resident), needed, enough);
+    release_plan(&p);
+    return (int64_t)text.length;
+}

@@ -1,0 +1,152 @@
+/* How an entry's weights and workers are loaded: by its backend in one of the three ways, or by the host's loader. */
+#include "core/weights.h"
+#include "memory/ledger.h"
+#include "registry/entry.h"
+
+bool cadre__entry_shares(const cadre__entry *entry)
+{
+    return entry->config->backend && entry->config->backend->shares_weights;
+}
+
+bool cadre__entry_has_weights(const cadre__entry *entry)
+{
+    return entry->weights && entry->weights->weights;
+}
+
+static void release_config(void *data)
+{
+    cadre__config_unref(data);
+}
+
+/* ---- the calls into a backend ---- */
+
+static int call_make(cadre__make_fn function, cadre_load_context *context, cadre_weights *source, void *data, void *value)
+{
+    (void)function;
+    const cadre__config *config = data;
+    return config->backend->make(config->self, context, source, value);
+}
+
+static int call_load(cadre__make_fn function, cadre_load_context *context, cadre_weights *source, void *data, void *value)
+{
+    (void)function;
+    const cadre__config *config = data;
+    return config->backend->load(config->self, context, source, value);
+}
+
+static void no_function(void)
+{
+}
+
+/* The asynchronous part. NULL: it could not be started; the context says why. */
+static cadre_future *fetch(const cadre__config *config, cadre_load_context *context)
+{
+    cadre_weights_future *fetched = config->backend->fetch(config->self, context);
+    if (!fetched && !context->detail[0]) cadre_load_fail(context, CADRE_ELOAD, "the backend returned no future");
+    return (cadre_future *)(void *)fetched;
+}
+
+/* ---- workers ---- */
+
+/* The load callback of a backend's worker. The future of shared weights may still be pending: the worker's load waits for it. */
+static cadre_future *load_worker(const void *loader, cadre_load_context *context)
+{
+    cadre__loader typed;
+    memcpy(&typed, loader, sizeof typed);
+    cadre__config *config = typed.data;
+    cadre_value_type type = (cadre_value_type)config->capability;
+    cadre__entry *entry = ((cadre__worker *)context->owner)->model->entry;
+    if (entry->weights) return cadre__load_shared(context, type, entry->weights, call_make, no_function, config);
+    cadre_future *source = NULL;
+    if (config->kind == CADRE_LOADER_ASYNC) {
+        source = fetch(config, context);
+        if (!source) return NULL;
+    }
+    cadre_future *future = cadre__load_blocking(context, type, source, call_make, no_function, config);
+    cadre_future_release(source);
+    return future;
+}
+
+/* The load callback of the host's loader. */
+static cadre_future *load_own(const void *loader, cadre_load_context *context)
+{
+    cadre__loader typed;
+    memcpy(&typed, loader, sizeof typed);
+    cadre__config *config = typed.data;
+    return config->call(&config->loader, context);
+}
+
+int cadre__entry_spawn(cadre__entry *entry, cadre_reservation *owned, bool cold)
+{
+    cadre__config *config = cadre__config_ref(entry->config);
+    cadre__loader loader = {sizeof loader, no_function, config, release_config};
+    cadre__spawning spawning = {.entry = entry, .cold = cold, .call = config->backend ? load_worker : load_own};
+    return cadre__spawn_worker(entry->pool, config->capability, entry->spec->entry.key, &loader, &spawning, owned, &entry->spawn, NULL);
+}
+
+/* ---- shared weights ---- */
+
+static void weights_over(cadre_future *future, int status, const char *detail, void *data)
+{
+    cadre__entry *entry = data;
+    (void)detail;
+    if (future != entry->weights) return;
+    entry->weights_watched = false;
+    cadre_future_on_progress(future, NULL, NULL);
+    if (status < 0) {
+        if (entry->model->loading) return; /* its workers fail with it, and tell */
+        cadre__entry_drop_weights(entry);
+        cadre__entry_load_failed(entry, status, detail);
+    } else if (!entry->turn_since) {
+        entry->turn_since = entry->pool->now ? entry->pool->now : 1;
+    }
+    cadre__entry_touch(entry);
+    cadre__reserves_touch(entry->pool);
+}
+
+static void weights_progress(cadre_future *future, const cadre_progress *progress, void *data)
+{
+    (void)future;
+    cadre__entry *entry = data;
+    CADRE__LIST_FOR (node, &entry->model->workers) cadre__worker_progress(CADRE__CONTAINER(node, cadre__worker, sibling), progress);
+}
+
+void cadre__entry_forget_weights(cadre__entry *entry, cadre_future *weights)
+{
+    if (!entry->weights_watched) return;
+    entry->weights_watched = false;
+    cadre_future_on_progress(weights, NULL, NULL);
+    cadre__future_forget(weights, weights_over, entry);
+}
+
+bool cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned)
+{
+    cadre_pool *pool = entry->pool;
+    cadre__config *config = entry->config;
+    cadre_load_context *context = cadre__load_create(pool, entry->spec->entry.key, cadre__config_ref(config), release_config);
+    cadre_future *source = NULL, *future = NULL;
+    if (!context) {
+        cadre__config_unref(config);
+        cadre_reservation_release(owned);
+        return false;
+    }
+    context->weights_of = entry;
+    if (config->kind == CADRE_LOADER_ASYNC) source = fetch(config, context);
+    if (source || config->kind != CADRE_LOADER_ASYNC) future = cadre__load_blocking(context, CADRE_VALUE_WEIGHTS, source, call_load, no_function, config);
+    cadre_future_release(source);
+    cadre__load_unref(context);
+    if (!future) {
+        cadre_reservation_release(owned);
+        return false;
+    }
+    future->charge = owned;
+    if (cadre_future_on_complete(future, weights_over, entry) != CADRE_OK) {
+        cadre_future_release(future);
+        return false;
+    }
+    entry->weights = future;
+    entry->weights_watched = true;
+    cadre_future_on_progress(future, weights_progress, entry);
+    if (entry->spawn.load_timeout_ms != CADRE_NEVER) cadre_future_set_deadline(future, entry->spawn.load_timeout_ms);
+    return true;
+}

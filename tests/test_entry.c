@@ -1,0 +1,327 @@
+/* Entries from C and options: every field's range, every type of option, the messages, the nearest name. */
+#include "manifest_case.h"
+
+/* ---- entries from C ---- */
+
+static cadre_entry good_entry(void)
+{
+    cadre_entry entry = CADRE_ENTRY_INIT;
+    entry.key = "k", entry.capability = CADRE_TEXT_TO_TEXT, entry.backend = "b";
+    return entry;
+}
+
+#define CHECK(change, message)                                                                                                                                 \
+    do {                                                                                                                                                       \
+        cadre_entry e = good_entry();                                                                                                                          \
+        row("%s", #change);                                                                                                                                    \
+        change;                                                                                                                                                \
+        snprintf(detail, sizeof detail, "-");                                                                                                                  \
+        const char *expected = message;                                                                                                                        \
+        int rc = cadre__entry_check(&e, false, 2, detail, sizeof detail);                                                                                      \
+        assert_string_equal(detail, expected ? expected : "-");                                                                                                \
+        assert_status(rc, expected ? CADRE_EINVAL : 0);                                                                                                        \
+        row("%s", "");                                                                                                                                         \
+    } while (0)
+
+static void texts_of_an_entry_are_checked(void **state)
+{
+    (void)state;
+    char text[300];
+    memset(text, 'a', sizeof text);
+    text[255] = '\0';
+    CHECK((void)e, NULL);
+    CHECK(e.key = NULL, "key is required");
+    CHECK(e.key = "", "key is empty");
+    CHECK(e.key = text, NULL);
+    CHECK(e.name = e.provider = text, NULL);
+    text[255] = 'a', text[256] = '\0';
+    CHECK(e.key = text, "key is longer than 255 bytes");
+    CHECK(e.name = text, "name is longer than 255 bytes");
+    CHECK(e.provider = text, "provider is longer than 255 bytes");
+    CHECK(e.warm_up = text, NULL);
+    text[64] = '\0';
+    CHECK(e.backend = text, "backend is longer than 63 bytes");
+    CHECK(e.backend = text + 1, NULL);
+    CHECK(e.backend = NULL, "backend is required");
+    CHECK(e.backend = "", "backend is empty");
+    CHECK(e.backend = "a/b", "backend has a character that is not a letter, digit, '-' or '_'");
+    CHECK(e.backend = "é", "backend has a character that is not a letter, digit, '-' or '_'");
+    CHECK(e.backend = "aZ09-_", NULL);
+    CHECK(e.key = "a\x7f", "key has a control character at byte 1");
+    CHECK(e.key = "a\nb", "key has a control character at byte 1");
+    CHECK(e.key = "ab\xc3", "key is not UTF-8 at byte 2");
+    CHECK(e.name = "\xed\xa0\x80", "name is not UTF-8 at byte 0");
+    CHECK(e.provider = "\x80", "provider is not UTF-8 at byte 0");
+    CHECK(e.warm_up = "\xff", "warm_up is not UTF-8 at byte 0");
+    CHECK(e.warm_up = "", "warm_up is empty");
+    CHECK((e.warm_up = "x", e.capability = CADRE_VISION), "warm_up is for text-to-text, not for vision");
+}
+
+static void numbers_of_an_entry_are_checked(void **state)
+{
+    (void)state;
+    CHECK(e.capability = CADRE_DEFAULT, "capability is required");
+    CHECK(e.capability = CADRE_CAPABILITY_COUNT, "capability is 5, not within 0…4");
+    CHECK(e.capability = -2, "capability is -2, not within 0…4");
+    CHECK(e.loader = 3, "loader is 3, not within 0…2");
+    CHECK(e.priority = 5, "priority is 5, not within 0…4");
+    CHECK(e.pinned = 2, "pinned is 2, not within 0…1");
+    CHECK(e.initial_workers = 0, "initial_workers is 0, not within 1…1024");
+    CHECK(e.initial_workers = 5, "initial_workers is 5, above the maximum, 4 by default");
+    CHECK((e.initial_workers = 5, e.max_workers = 5), NULL);
+    CHECK((e.initial_workers = 2, e.max_workers = 1), "initial_workers is 2, above the maximum, 1");
+    CHECK(e.min_workers = -2, "min_workers is -2, not within 0…1024");
+    CHECK((e.min_workers = 2, e.max_workers = 1), "min_workers is 2, above the maximum, 1");
+    CHECK(e.min_workers = 5, "min_workers is 5, above the maximum, 4 by default");
+    CHECK(e.max_workers = 1, NULL);
+    CHECK(e.max_workers = 0, "max_workers is 0, not within 1…1024");
+    CHECK(e.max_workers = 1024, NULL);
+    CHECK(e.max_workers = 1025, "max_workers is 1025, not within 1…1024");
+    CHECK(e.idle_timeout_ms = 0, "idle_timeout_ms is 0, not at least 1");
+    CHECK(e.idle_timeout_ms = CADRE_NEVER, NULL);
+    CHECK(e.idle_timeout_ms = INT64_MIN, "idle_timeout_ms is -9223372036854775808, not at least 1");
+    CHECK(e.min_residency_ms = 0, NULL);
+    CHECK(e.min_residency_ms = -2, "min_residency_ms is -2, not at least 0");
+    CHECK(e.min_residency_ms = CADRE_NEVER, "min_residency_ms is 9223372036854775807, above 9007199254740992");
+    CHECK(e.load_retries = -2, "load_retries is -2, not at least 0");
+    CHECK(e.load_retries = 0, NULL);
+    CHECK(e.retry_after_ms = 0, "retry_after_ms is 0, not at least 1");
+    CHECK(e.queue_capacity = 0, "queue_capacity is 0, not at least 1");
+    CHECK(e.queue_capacity = INT32_MAX, NULL);
+    CHECK(e.batch_window_us = 0, NULL);
+    CHECK(e.batch_window_us = 60000001, "batch_window_us is 60000001, not within 0…60000000");
+    CHECK(e.stream_window = 0, "stream_window is 0, not at least 1");
+    CHECK(e.load_timeout_ms = CADRE_NEVER, NULL);
+    CHECK(e.load_timeout_ms = 0, "load_timeout_ms is 0, not at least 1");
+    CHECK(e.stall_timeout_ms = -5, "stall_timeout_ms is -5, not at least 1");
+    CHECK(e.hang_timeout_ms = 0, "hang_timeout_ms is 0, not at least 1");
+    CHECK(e.breaker_failures = 0, NULL);
+    CHECK(e.breaker_failures = INT32_MIN, "breaker_failures is -2147483648, not at least 0");
+    CHECK(e.breaker_open_ms = 0, "breaker_open_ms is 0, not at least 1");
+    CHECK(e.breaker_probes = 0, "breaker_probes is 0, not at least 1");
+    CHECK(e.breaker_successes = 0, "breaker_successes is 0, not at least 1");
+}
+
+static void memory_of_an_entry_is_checked(void **state)
+{
+    (void)state;
+    const cadre_memory_need two[] = {{0, UINT64_MAX - 1, 0}, {1, 0, 1}}, wraps[] = {{0, UINT64_MAX, 0}, {1, 0, 1}}, same[] = {{1, 0, 0}, {1, 0, 0}};
+    const cadre_memory_need alone = {0, UINT64_MAX, 1}, unknown = {2, 0, 0};
+    const cadre_memory_need nine[9] = {{0, 0, 0}};
+    CHECK((e.memory = two, e.memory_count = 2), NULL);
+    CHECK((e.memory = wraps, e.memory_count = 2), "memory adds up to more than 64 bits hold");
+    CHECK((e.memory = &alone, e.memory_count = 1), "memory adds up to more than 64 bits hold");
+    CHECK((e.memory = same, e.memory_count = 2), "memory names device 1 twice");
+    CHECK((e.memory = &unknown, e.memory_count = 1), "memory names device 2, of which the pool has 2");
+    CHECK((e.memory = nine, e.memory_count = 9), "memory has 9 devices, more than 8");
+    CHECK(e.memory_count = 1, "memory is NULL and memory_count is 1");
+    CHECK((e.memory = &unknown, e.memory_count = 0), NULL);
+}
+
+static void an_entry_with_a_loader_needs_no_backend(void **state)
+{
+    (void)state;
+    cadre_entry e = good_entry();
+    e.backend = NULL;
+    assert_status(cadre__entry_check(&e, true, 1, detail, sizeof detail), 0);
+    e.backend = "not / looked at";
+    assert_status(cadre__entry_check(&e, true, 1, detail, sizeof detail), 0);
+    e.queue_capacity = 0;
+    assert_status(cadre__entry_check(&e, true, 1, detail, sizeof detail), CADRE_EINVAL);
+}
+
+static void a_copy_of_an_entry_shares_nothing_with_it(void **state)
+{
+    (void)state;
+    char key[] = "key", options[] = "{}", folder[] = "folder";
+    cadre_memory_need need = {1, 2, 3};
+    cadre_entry e = good_entry();
+    e.key = key, e.options = options, e.folder = folder, e.memory = &need, e.memory_count = 1, e.max_workers = 7;
+    begin();
+    cadre__spec *spec = cadre__spec_copy(&allocator, &e);
+    assert_non_null(spec);
+    memset(key, 'x', 3), memset(options, 'x', 2), memset(folder, 'x', 6), memset(&need, 0, sizeof need);
+    assert_string_equal(spec->entry.key, "key");
+    assert_string_equal(spec->entry.backend, "b");
+    assert_string_equal(spec->entry.options, "{}");
+    assert_string_equal(spec->entry.folder, "folder");
+    assert_null(spec->entry.name);
+    assert_true(spec->entry.memory == spec->memory && spec->memory[0].device == 1 && spec->memory[0].worker_bytes == 3);
+    assert_int_equal(spec->entry.max_workers, 7);
+    assert_null(spec->place.file);
+    assert_null(spec->options.file);
+    assert_string_equal(spec->options.path, "options");
+    cadre__spec_free(spec);
+    cadre__spec_free(NULL);
+    end();
+}
+
+/* ---- options ---- */
+
+enum { PATH, SLOTS, SCALE, MMAP, TEMPLATE, OFFSET };
+static const cadre_option_spec specs[] = {
+    {"path", CADRE_OPTION_PATH, 1, 0, 0, "the file"},          {"slots", CADRE_OPTION_INTEGER, 0, 1, 64, "at once"},
+    {"scale", CADRE_OPTION_NUMBER, 0, -0.5, 1.5, "a factor"},  {"use_mmap", CADRE_OPTION_BOOLEAN, 0, 0, 0, "map it"},
+    {"template", CADRE_OPTION_STRING, 0, 0, 0, "chat format"}, {"offset", CADRE_OPTION_INTEGER, 0, -9007199254740992.0, 9007199254740992.0, "any"},
+};
+static cadre_option_value values[COUNT(specs)];
+static char *strings;
+static size_t strings_bytes;
+
+static int read_options(const cadre__place *place, const char *json, const char *folder)
+{
+    memset(values, 0xff, sizeof values);
+    strings = detail, strings_bytes = 1;
+    int rc = cadre__options_read(&allocator, place, json, specs, COUNT(specs), folder, values, &strings, &strings_bytes, detail, sizeof detail);
+    if (rc == CADRE_OK) return rc;
+    assert_null(strings);
+    assert_size(strings_bytes, 0);
+    for (size_t i = 0; i < COUNT(values); i++) assert_true(!values[i].given && !values[i].string && values[i].integer == 0 && values[i].number == 0);
+    return rc;
+}
+
+static void every_type_of_option_arrives(void **state)
+{
+    (void)state;
+    begin();
+    assert_status(
+        read_options(NULL, "{\"offset\": -9007199254740992, \"template\": \"\", \"path\": \"a/b.gguf\", \"slots\": 6.4e1, \"scale\": 1.5, \"use_mmap\": true}",
+                     "/models/"),
+        0);
+    for (size_t i = 0; i < COUNT(values); i++) assert_int_equal(values[i].given, 1);
+    assert_string_equal(values[PATH].string, "/models/a/b.gguf");
+    assert_string_equal(values[TEMPLATE].string, "");
+    assert_true(values[SLOTS].integer == 64 && values[SLOTS].number == 64.0);
+    assert_true(values[SCALE].number == 1.5 && values[MMAP].integer == 1);
+    assert_true(values[OFFSET].integer == -(INT64_C(1) << 53));
+    cadre__free(&allocator, strings, strings_bytes);
+    assert_status(read_options(NULL, "{\"path\": \"x\", \"use_mmap\": false}", NULL), 0);
+    assert_true(values[MMAP].given && values[MMAP].integer == 0 && !values[SLOTS].given && !values[TEMPLATE].string);
+    cadre__free(&allocator, strings, strings_bytes);
+    assert_status(cadre__options_read(&allocator, NULL, NULL, NULL, 0, NULL, NULL, &strings, &strings_bytes, detail, sizeof detail), 0);
+    assert_null(strings);
+    end();
+}
+
+static void relative_paths_begin_at_the_folder(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *folder, *path, *joined;
+    } rows[] = {{NULL, "a", "a"},          {"", "a", "a"},     {"/m", "a", "/m/a"},  {"/m/", "a", "/m/a"}, {"/", "a", "/a"},
+                {"/m", "../a", "/m/../a"}, {"/m", "/a", "/a"}, {"m", "./a", "m/./a"}};
+    begin();
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char json[64];
+        row("%s", rows[i].joined);
+        snprintf(json, sizeof json, "{\"path\": \"%s\", \"template\": \"%s\"}", rows[i].path, rows[i].path);
+        assert_status(read_options(NULL, json, rows[i].folder), 0);
+        assert_string_equal(values[PATH].string, rows[i].joined);
+        assert_string_equal(values[TEMPLATE].string, rows[i].path);
+        cadre__free(&allocator, strings, strings_bytes);
+    }
+    row("%s", "");
+    end();
+}
+
+static void every_message_of_options_says_where(void **state)
+{
+    (void)state;
+    char file[] = "models.json", path[] = "models[2].options";
+    const cadre__place place = {file, 12, 9, path};
+    static const struct {
+        const char *json, *message, *from_c;
+    } rows[] = {
+        {"{\"pth\": \"a\"}", "12:10: models[2].options.pth: unknown field; did you mean \"path\"?", "options.pth: unknown field; did you mean \"path\"?"},
+        {"{\n  \"zzzz\": 1}", "13:3: models[2].options.zzzz: unknown field", "options.zzzz: unknown field"},
+        {"{}", "12:9: models[2].options.path: is required", "options.path: is required"},
+        {"[]", "12:9: models[2].options: is an array, not an object", "options: is an array, not an object"},
+        {"{\"path\": 5}", "12:18: models[2].options.path: is a number, not a string", "options.path: is a number, not a string"},
+        {"{\"path\": \"\"}", "12:18: models[2].options.path: is empty", "options.path: is empty"},
+        {"{\"path\": \"a\",\n\"path\": \"a\"}", "13:1: models[2].options.path: is here twice; remove one of them",
+         "options.path: is here twice; remove one of them"},
+        {"{\"slots\": 65}", "12:19: models[2].options.slots: is 65, not within 1…64", "options.slots: is 65, not within 1…64"},
+        {"{\"slots\": 1.5}", "12:19: models[2].options.slots: is 1.5, not an integer", "options.slots: is 1.5, not an integer"},
+        {"{\"offset\": 9007199254740993}", "12:20: models[2].options.offset: is 9007199254740993, above 9007199254740992",
+         "options.offset: is 9007199254740993, above 9007199254740992"},
+        {"{\"scale\": 1e999}", "12:19: models[2].options.scale: is 1e999, not within -0.5…1.5", "options.scale: is 1e999, not within -0.5…1.5"},
+        {"{\"scale\": \"1\"}", "12:19: models[2].options.scale: is a string, not a number", "options.scale: is a string, not a number"},
+        {"{\"use_mmap\": 1}", "12:22: models[2].options.use_mmap: is a number, not a boolean", "options.use_mmap: is a number, not a boolean"},
+        {"{\"template\": {}}", "12:22: models[2].options.template: is an object, not a string", "options.template: is an object, not a string"},
+        {"{\"path\" 1}", "12:17: models[2].options: is not JSON: expected ':'", "options: is not JSON: expected ':', at byte 8"},
+        {"", "12:9: models[2].options: is empty", "options: is empty"},
+    };
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        char expected[256];
+        row("%s", rows[i].message);
+        snprintf(expected, sizeof expected, "models.json:%s", rows[i].message);
+        begin();
+        assert_status(read_options(&place, rows[i].json, NULL), CADRE_EMANIFEST);
+        assert_string_equal(detail, expected);
+        assert_status(read_options(NULL, rows[i].json, NULL), CADRE_EINVAL);
+        assert_string_equal(detail, rows[i].from_c);
+        end();
+    }
+    row("%s", "");
+}
+
+/* ---- suggestions ---- */
+
+static void the_nearest_name_is_at_most_a_third_away(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"path", "slots", "context_length", "batch_tokens", "ab"};
+    static const struct {
+        const char *name, *nearest;
+    } rows[] = {{"path", "path"},
+                {"pth", "path"},
+                {"paht", "path"},
+                {"pat", "path"},
+                {"pa", NULL},
+                {"apth", "path"},
+                {"paths", "path"},
+                {"slot", "slots"},
+                {"solts", "slots"},
+                {"sl", NULL},
+                {"ba", NULL},
+                {"abc", "ab"},
+                {"abcd", NULL},
+                {"", NULL},
+                {"context_lenght", "context_length"},
+                {"ctx_len", NULL},
+                {"contextlen", "context_length"},
+                {"batch-token", "batch_tokens"},
+                {"a_name_that_is_longer_than_those_that_anybody_would_compare_with_a_list", NULL}};
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        const char *nearest = cadre__nearest(rows[i].name, names, COUNT(names));
+        row("%s", rows[i].name);
+        if (rows[i].nearest)
+            assert_true(nearest && strcmp(nearest, rows[i].nearest) == 0);
+        else
+            assert_null(nearest);
+    }
+    row("%s", "");
+    assert_null(cadre__nearest("path", NULL, 0));
+}
+
+static void without_memory_options_and_copies_fail_cleanly(void **state)
+{
+    (void)state;
+    cadre_entry e = good_entry();
+    e.name = "n", e.folder = "f";
+    begin();
+    atomic_store(&memory.fail_at, 1);
+    assert_status(read_options(NULL, "{\"path\": \"x\"}", "/m"), CADRE_ENOMEM);
+    assert_string_equal(detail, "options: the host's allocator returned no memory");
+    end();
+    for (long n = 1; n < 7; n++) {
+        begin();
+        atomic_store(&memory.fail_at, n);
+        assert_null(cadre__spec_copy(&allocator, &e));
+        assert_int_equal(atomic_load(&memory.failures), 1);
+        end();
+    }
+}
+
+#define SUITE entry
+#include "suite.h"
