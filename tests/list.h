@@ -159,6 +159,14 @@
     X(structs_of_an_older_header_are_accepted)                                                                                                                 \
     X(an_error_detail_is_empty_before_the_first_error)
 
+#ifdef CADRE_TEST_REGISTRY
+#define REGISTRY_TESTS_nomem(X)                                                                                                                                \
+    X(without_memory_a_registry_entry_fails_cleanly)                                                                                                           \
+    X(without_memory_reservations_that_wait_fail_cleanly)                                                                                                      \
+    X(without_memory_a_manifest_fails_cleanly)
+#else
+#define REGISTRY_TESTS_nomem(X)
+#endif
 #define TESTS_nomem(X)                                                                                                                                         \
     X(without_memory_futures_and_posts_fail_cleanly)                                                                                                           \
     X(without_memory_text_by_slots_fails_cleanly)                                                                                                              \
@@ -168,13 +176,27 @@
     X(without_memory_image_embedding_fails_cleanly)                                                                                                            \
     X(without_memory_text_to_image_fails_cleanly)                                                                                                              \
     X(without_memory_waiting_for_a_load_fails_cleanly)                                                                                                         \
-    X(without_memory_a_cancelled_load_fails_cleanly)
+    X(without_memory_a_cancelled_load_fails_cleanly)                                                                                                           \
+    X(without_memory_troubled_requests_fail_cleanly)                                                                                                           \
+    X(without_memory_forms_of_pictures_fail_cleanly)                                                                                                           \
+    X(without_memory_many_keys_fail_cleanly)                                                                                                                   \
+    X(without_memory_weights_and_promises_fail_cleanly)                                                                                                        \
+    REGISTRY_TESTS_nomem(X)
 
 #define TESTS_stress(X)                                                                                                                                        \
     X(promises_race_with_futures_and_close)                                                                                                                    \
     X(weights_race_with_the_reaper_and_close)                                                                                                                  \
     X(ports_race_with_requests_of_every_kind_and_close)                                                                                                        \
     X(loads_and_operations_race_with_stops_and_close)
+
+#define TESTS_system(X)                                                                                                                                        \
+    X(threads_that_cannot_be_started_fail_cleanly)                                                                                                             \
+    X(a_pool_without_a_thread_works_again_when_there_are_some)                                                                                                 \
+    X(without_descriptors_no_pool_is_made)                                                                                                                     \
+    X(a_loop_that_takes_no_handle_makes_no_pool)                                                                                                               \
+    X(a_pool_that_is_there_lives_without_descriptors)                                                                                                          \
+    X(the_default_budget_is_a_part_of_the_cgroups_memory)                                                                                                      \
+    X(the_cores_are_a_part_of_the_cgroups_quota)
 
 #define TESTS_blocking(X)                                                                                                                                      \
     X(no_source_outside_the_executors_names_a_blocking_call)                                                                                                   \

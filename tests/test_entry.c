@@ -85,7 +85,7 @@ static void numbers_of_an_entry_are_checked(void **state)
     CHECK(e.min_residency_ms = CADRE_NEVER, "min_residency_ms is 9223372036854775807, above 9007199254740992");
     CHECK(e.load_retries = -2, "load_retries is -2, not at least 0");
     CHECK(e.load_retries = 0, NULL);
-    CHECK(e.retry_after_ms = 0, "retry_after_ms is 0, not at least 1");
+    CHECK(e.retry_delay_ms = 0, "retry_delay_ms is 0, not at least 1");
     CHECK(e.queue_capacity = 0, "queue_capacity is 0, not at least 1");
     CHECK(e.queue_capacity = INT32_MAX, NULL);
     CHECK(e.batch_window_us = 0, NULL);

@@ -37,7 +37,7 @@ static void everything_an_entry_says_arrives(void **state)
         "   \"loader\": \"async\", \"name\": \"N\", \"provider\": \"P\", \"memory\": {\"gpu0\": {\"weights_bytes\": 9007199254740992}, \"host\": "
         "{\"worker_bytes\": 7}},\n"
         "   \"workers\": {\"initial\": 2, \"min\": 1, \"max\": 3}, \"idle_timeout_ms\": \"never\", \"min_residency_ms\": 0, \"pinned\": true,\n"
-        "   \"priority\": \"batch\", \"warm_up\": \"Hi\", \"load_retries\": 0, \"retry_after_ms\": 6, \"queue_capacity\": 1e3, \"batch_window_us\": 8,\n"
+        "   \"priority\": \"batch\", \"warm_up\": \"Hi\", \"load_retries\": 0, \"retry_delay_ms\": 6, \"queue_capacity\": 1e3, \"batch_window_us\": 8,\n"
         "   \"stream_window\": 9, \"load_timeout_ms\": 10, \"stall_timeout_ms\": 11, \"hang_timeout_ms\": \"never\",\n"
         "   \"breaker\": {\"failures\": 0, \"open_ms\": 13, \"probes\": 14, \"successes\": 15}},\n"
         "  {\"key\": \"\\u00e4\\ud83d\\ude00\", \"capability\": \"vision\", \"backend\": \"b\"}]}";
@@ -61,7 +61,7 @@ static void everything_an_entry_says_arrives(void **state)
     assert_true(e->initial_workers == 2 && e->min_workers == 1 && e->max_workers == 3);
     assert_true(e->idle_timeout_ms == CADRE_NEVER && e->min_residency_ms == 0 && e->pinned == 1 && e->priority == CADRE_PRIORITY_BATCH);
     assert_string_equal(e->warm_up, "Hi");
-    assert_true(e->load_retries == 0 && e->retry_after_ms == 6 && e->queue_capacity == 1000 && e->batch_window_us == 8 && e->stream_window == 9);
+    assert_true(e->load_retries == 0 && e->retry_delay_ms == 6 && e->queue_capacity == 1000 && e->batch_window_us == 8 && e->stream_window == 9);
     assert_true(e->load_timeout_ms == 10 && e->stall_timeout_ms == 11 && e->hang_timeout_ms == CADRE_NEVER);
     assert_true(e->breaker_failures == 0 && e->breaker_open_ms == 13 && e->breaker_probes == 14 && e->breaker_successes == 15);
     assert_string_equal(first->place.file, "models.json");
@@ -89,7 +89,7 @@ static void what_a_manifest_leaves_out_stands_at_its_default(void **state)
     const cadre_entry *e = &spec->entry;
 #define SAME(field) assert_true(e->field == defaults.field)
     SAME(options), SAME(folder), SAME(loader), SAME(name), SAME(provider), SAME(memory), SAME(memory_count), SAME(initial_workers), SAME(min_workers);
-    SAME(max_workers), SAME(idle_timeout_ms), SAME(min_residency_ms), SAME(pinned), SAME(priority), SAME(warm_up), SAME(load_retries), SAME(retry_after_ms);
+    SAME(max_workers), SAME(idle_timeout_ms), SAME(min_residency_ms), SAME(pinned), SAME(priority), SAME(warm_up), SAME(load_retries), SAME(retry_delay_ms);
     SAME(queue_capacity), SAME(batch_window_us), SAME(stream_window), SAME(load_timeout_ms), SAME(stall_timeout_ms), SAME(hang_timeout_ms);
     SAME(breaker_failures), SAME(breaker_open_ms), SAME(breaker_probes), SAME(breaker_successes);
     cadre__specs_free(spec);
@@ -198,8 +198,8 @@ static const struct {
     MANIFEST(ENTRY("\"idle_timeout_ms\": \"soon\""), "3:22: models[0].idle_timeout_ms: is a string; write milliseconds or \"never\""),
     MANIFEST(ENTRY("\"idle_timeout_ms\": 9223372036854775807"), "3:22: models[0].idle_timeout_ms: is 9223372036854775807, above 9007199254740992"),
     MANIFEST(ENTRY("\"min_residency_ms\": \"never\""), "3:23: models[0].min_residency_ms: is a string, not an integer"),
-    MANIFEST(ENTRY("\"retry_after_ms\": 1.5"), "3:21: models[0].retry_after_ms: is 1.5, not an integer"),
-    MANIFEST(ENTRY("\"retry_after_ms\": 1e-3"), "3:21: models[0].retry_after_ms: is 1e-3, not an integer"),
+    MANIFEST(ENTRY("\"retry_delay_ms\": 1.5"), "3:21: models[0].retry_delay_ms: is 1.5, not an integer"),
+    MANIFEST(ENTRY("\"retry_delay_ms\": 1e-3"), "3:21: models[0].retry_delay_ms: is 1e-3, not an integer"),
     MANIFEST(ENTRY("\"queue_capacity\": 1e300"), "3:21: models[0].queue_capacity: is 1e300, above 2147483647"),
     MANIFEST(ENTRY("\"queue_capacity\": -1e999"), "3:21: models[0].queue_capacity: is -1e999, not at least 1"),
     MANIFEST(ENTRY("\"batch_window_us\": 60000001"), "3:22: models[0].batch_window_us: is 60000001, not within 0…60000000"),

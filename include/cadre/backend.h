@@ -12,8 +12,12 @@
  *     fetch  loop             loader kind "async": starts the asynchronous part and returns its future
  *     load   loader thread    backends that share weights: reads them, once for all workers
  *     make   loader thread    one worker's model; around shared weights it runs on the loop instead and must not block
- *     ...                     the model's own operations, on the worker's thread
- *     close  reaper thread    once, when the entry is gone and nothing that was made by it is left */
+ *     ...                     the model's own operations, on the worker's thread; `attach` makes contexts, buffers and compute threads
+ *     close  reaper thread    once, when the entry is gone and nothing that was made by it is left
+ *
+ * What open returns as `self` is used by several loads on several threads at once: constant after open, or locked. Of what open is given, the strings of
+ * `options` live until close; the rest is gone when it returns. An "async" entry of a backend without `fetch`, or a "preloaded" one of a backend that does not
+ * share weights, is refused with CADRE_ENOTSUP. */
 #ifndef CADRE_BACKEND_H
 #define CADRE_BACKEND_H
 
@@ -47,7 +51,7 @@ typedef struct cadre_option_spec {
     const char *name;
     cadre_option_type type;
     int required;
-    double least, most; /* integers (exact to 2⁵³) and numbers */
+    double least, most; /* integers (exact to 2⁵³) and numbers; both 0: no limits */
     const char *help;   /* one line */
 } cadre_option_spec;
 
@@ -81,7 +85,8 @@ typedef struct cadre_backend_entry {
     char detail[512]; /* why open fails */
 } cadre_backend_entry;
 
-/* One model of any capability; `make` fills in the member of the entry's. All members begin with `size`, which is set before the call. */
+/* One model of any capability; `make` fills in the member of the entry's, which comes as its _INIT makes it, with `size` set: set fields, do not assign the
+ * whole. */
 typedef union cadre_any_model {
     size_t size;
     cadre_text_to_text_model text_to_text;
@@ -102,7 +107,8 @@ typedef struct cadre_backend {
     /* Checks the entry and makes its configuration. May block and read files' headers. An error: entry->detail says why, nothing is kept. */
     int (*open)(const struct cadre_backend *backend, cadre_backend_entry *entry, void **self);
     void (*close)(void *self);
-    /* May be NULL: the backend has no asynchronous loads. NULL as a result fails the load. The payload reaches `load` (or `make`) as `fetched`. */
+    /* May be NULL: the backend has no asynchronous loads. NULL as a result fails the load. What it fetched reaches `load` as `fetched`, or `make` as `source`
+     * where the backend does not share weights. */
     cadre_weights_future *(*fetch)(void *self, cadre_load_context *context);
     int (*load)(void *self, cadre_load_context *context, cadre_weights *fetched, cadre_weights_value *out);
     int (*make)(void *self, cadre_load_context *context, cadre_weights *source, cadre_any_model *out);
@@ -111,6 +117,10 @@ typedef struct cadre_backend {
 
 /* The name of a module's one exported function. */
 #define CADRE_BACKEND_MODULE "cadre_backend_module"
+CADRE_EXTERN const struct cadre_backend *cadre_backend_module(uint32_t version);
+
+/* In `open`: says why (entry->detail) and returns `error`. */
+CADRE_EXTERN int cadre_backend_fail(cadre_backend_entry *entry, int error, const char *format, ...) CADRE_PRINTF(3, 4);
 
 /* Loop thread. Makes a backend known to this pool; static storage, or alive until the pool's close callback. A name that is registered comes before modules.
  * CADRE_EINVAL: a NULL, a wrong version, or a table that lacks what it says it has; CADRE_EEXIST; CADRE_ENOMEM; CADRE_ECLOSED. */

@@ -19,14 +19,16 @@ typedef enum cadre_event_type {
     CADRE_EVENT_BREAKER_OPENED = 9,  /* status, detail: of the last failure */
     CADRE_EVENT_BREAKER_HALF_OPEN = 10,
     CADRE_EVENT_BREAKER_CLOSED = 11,
-    CADRE_EVENT_PRESSURE = 12 /* detail: the new level; bytes: charged on the host's memory */
+    CADRE_EVENT_PRESSURE = 12, /* detail: the new level; bytes: charged on the host's memory */
+    CADRE_EVENT_EVICTED = 13   /* of its idle workers, or its weights, leave; detail: the key that gets the room, or "" */
 } cadre_event_type;
-#define CADRE_EVENT_COUNT 13
+#define CADRE_EVENT_COUNT 14
 
 /* "model_added", …; "unknown". Any thread; static storage. */
 CADRE_EXTERN const char *cadre_event_name(cadre_event_type type);
 
-/* Handed to cadre_pool_options.on_event on the loop thread, never from inside a call of the host's. Valid during the call. */
+/* Handed to cadre_pool_options.on_event on the loop thread, in the order in which things happen, never from inside a call of the host's. Valid during the call.
+ */
 typedef struct cadre_event {
     size_t size;
     cadre_event_type type;
@@ -72,7 +74,7 @@ typedef struct cadre_snapshot {
 /* Zeroes *out but its size and fills it. CADRE_EINVAL. */
 CADRE_EXTERN int cadre_pool_snapshot(const cadre_pool *pool, cadre_snapshot *out);
 
-/* Takes the text piece by piece, inside the call. */
+/* Takes the text piece by piece, inside the call; pieces are not NUL-terminated. */
 typedef void (*cadre_write_cb)(const char *text, size_t length, void *data);
 
 /* The snapshot and the models in Prometheus' text format, version 0.0.4; all names begin with "cadre_". CADRE_EINVAL. */

@@ -3,9 +3,9 @@
  * Threads: every function of the library belongs to the loop thread unless its comment says "any thread". A pool never blocks that thread. No callback ever
  * runs from inside a call of the host's, but for the release of what a failing call was given.
  *
- * A pool keeps the loop alive only while it has work: accepted requests (paused ones too) and what their workers still do for them, loads and pending futures,
- * workers on their way in or out, destructors, its own close. Ready workers, held ports, promises and weights are no work: a host whose other threads may post
- * later keeps a handle of its own. */
+ * A pool keeps the loop alive only while it has work: additions to the registry, loads, unloads and reservations that a callback of the host's waits for,
+ * accepted requests (paused ones too) and what their workers still do for them, loads and pending futures, workers on their way in or out, destructors, its own
+ * close. Ready workers, held ports, promises and weights are no work: a host whose other threads may post later keeps a handle of its own. */
 #ifndef CADRE_POOL_H
 #define CADRE_POOL_H
 
@@ -75,8 +75,8 @@ CADRE_EXTERN int cadre_pool_create(cadre_pool **out, uv_loop_t *loop, const cadr
 CADRE_EXTERN uv_loop_t *cadre_pool_loop(const cadre_pool *pool);
 CADRE_EXTERN void *cadre_pool_get_data(const cadre_pool *pool);
 
-/* What the latest refused request, spawn or reservation of this pool had against it, in words that name the field ("sampling.top_p is 1.5, not within 0…1"); ""
- * before the first. Valid until the next such call. Functions without a pool, and handles that are stale, say nothing here. */
+/* What the latest refused request, spawn, reservation or call of the registry had against it, in words that name the field ("sampling.top_p is 1.5, not within
+ * 0…1"); "" before the first. Valid until the next such call. Functions without a pool, and handles that are stale, say nothing here. */
 CADRE_EXTERN const char *cadre_pool_error_detail(const cadre_pool *pool);
 /* When it makes sense to come back, after a request that was refused with CADRE_EFULL, CADRE_EBREAKER, CADRE_ETIMEDOUT or a load's error: milliseconds,
  * estimated from what the pool has measured. 0: not known, or of no use. */

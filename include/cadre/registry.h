@@ -10,15 +10,23 @@
  *     cadre_registry_add(pool, &entry, NULL, NULL);
  *
  * Adding is asynchronous (files are looked at on a thread of the library's own). Meanwhile requests for keys that nobody knows are accepted and wait; when the
- * last addition is over and their key is still unknown, they fail with CADRE_ENOENT, or with the error and detail of the addition that failed.
+ * last addition is over and their key is still unknown, they fail with CADRE_ENOENT, or with the error and detail of the latest addition that failed. At most
+ * 1,000 unknown keys wait, each with the default queue capacity; beyond that CADRE_EFULL.
  *
  * The manifest is one JSON object of at most 4 MiB; docs/manifest.schema.json describes it:
  *
  *     {"models": [{"key": "smollm2", "capability": "text-to-text", "backend": "llama", "options": {"path": "smollm2.gguf", "slots": 4},
  *                  "loader": "sync", "workers": {"initial": 1, "min": 0, "max": 4}, "idle_timeout_ms": 60000}]}
  *
- * Its fields are those of cadre_entry, with "workers" and "breaker" as objects, "memory" as {"DEVICE": {"weights_bytes": …, "worker_bytes": …}} ("host" is the
- * host's memory), and "options" as an object. An unknown field is an error that names the nearest known one. All functions here: loop thread. */
+ * Its fields are those of cadre_entry; key, capability and backend are required. Besides: "workers": {"initial", "min", "max"}; "breaker": {"failures",
+ * "open_ms", "probes", "successes"}; "memory": {"DEVICE": {"weights_bytes", "worker_bytes"}} ("host" is the host's memory); "options": the backend's own;
+ * "priority": "critical" … "batch"; "pinned": true or false; "never" for CADRE_NEVER. "$schema" and "version": 1 may stand beside "models". An unknown field is
+ * an error that names the nearest known one. Entries do not share weights, also those of one file.
+ *
+ * When workers come and go. The first request of a cold model starts initial_workers. One more is started while what waits would take the present workers
+ * twice as long as a load, at least 250 ms, all of them are busy and a core is free for it; it takes free memory only and evicts nobody. An idle worker goes
+ * after idle_timeout_ms, down to min_workers (a pinned model keeps one). A load for which nobody waits any longer is cancelled after 5 s. All functions here:
+ * loop thread; they may be called until the pool's close callback. */
 #ifndef CADRE_REGISTRY_H
 #define CADRE_REGISTRY_H
 
@@ -47,7 +55,7 @@ typedef struct cadre_entry {
     int32_t priority;         /* cadre_priority of its loads when memory is short; default normal */
     const char *warm_up;      /* text models: a request with this text comes first on each new worker, its answer is dropped; NULL: none */
     int32_t load_retries;     /* after a load that failed in a way that may pass, while somebody waits; default 2 */
-    int64_t retry_after_ms;   /* before the first of them, doubling to 60 s, ± 25 %; default 500 */
+    int64_t retry_delay_ms;   /* before the first of them, doubling to 60 s, ± 25 %; default 500 */
     int32_t queue_capacity;   /* as in cadre_spawn_options, with the same defaults */
     int64_t batch_window_us;
     int32_t stream_window;
@@ -70,10 +78,10 @@ typedef struct cadre_entry {
  * "models.json:12:9: models[2].options.pth: unknown field; did you mean \"path\"?". Valid during the call. */
 typedef void (*cadre_registry_cb)(cadre_pool *pool, int status, const char *detail, void *data);
 
-/* Adds every entry of a manifest, or none. `path` is read on a thread of the library's own. `cb` may be NULL (the log tells a failure). An immediate error
- * (CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED) as everywhere; by cb: UV_ENOENT, UV_EACCES, UV_EISDIR, …; CADRE_EMANIFEST: not JSON, unknown or wrong fields,
- * over 4 MiB; CADRE_EEXIST: a key twice, or known already; CADRE_EBACKEND; CADRE_ECAPABILITY: the backend lacks it; CADRE_EBUDGET: larger than the whole
- * budget; or the backend's own error. */
+/* Adds every entry of a manifest, or none: one that is wrong, or larger than the whole budget, refuses them all. `path` is read on a thread of the library's
+ * own. `cb` may be NULL (the log tells a failure). An immediate error (CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED) as everywhere; by cb: UV_ENOENT, UV_EACCES,
+ * UV_EISDIR, …; CADRE_EMANIFEST: not JSON, unknown or wrong fields, over 4 MiB; CADRE_EEXIST: a key twice, or known already; CADRE_EBACKEND; CADRE_ECAPABILITY:
+ * the backend lacks it; CADRE_EBUDGET: larger than the whole budget; or the backend's own error. */
 CADRE_EXTERN int cadre_registry_load(cadre_pool *pool, const char *path, cadre_registry_cb cb, void *data);
 /* As above, from memory (copied). `folder` (may be NULL) is where relative paths begin; messages name the place as "manifest:LINE:COLUMN". */
 CADRE_EXTERN int cadre_registry_load_text(cadre_pool *pool, const char *json, size_t length, const char *folder, cadre_registry_cb cb, void *data);
@@ -133,17 +141,21 @@ typedef struct cadre_entry_info {
     cadre_loader_kind loader;
     cadre_model_state state;
     int pinned;
-    int status;              /* FAILED: why */
-    const char *detail;      /* likewise, else "" */
-    uint32_t workers;        /* ready */
-    uint64_t queued;         /* requests that no worker has */
-    uint64_t resident_bytes; /* charged to it now, over all devices */
-    int64_t retry_after_ms;  /* FAILED, RESTING: when it makes sense to come back; else 0 */
-    uint64_t load_ms;        /* a recent mean of what a load took; 0: not known */
+    int status;         /* FAILED: why */
+    const char *detail; /* likewise, else "" */
+    uint32_t workers;   /* ready */
+    uint32_t workers_loading, workers_busy;
+    uint64_t queued;                          /* requests that no worker has */
+    uint64_t loads, load_failures, evictions; /* so far; loads: that made a worker */
+    uint64_t requests_done, requests_failed;  /* so far */
+    uint64_t resident_bytes;                  /* charged to it now, over all devices */
+    int64_t retry_after_ms;                   /* FAILED, RESTING: when it makes sense to come back; else 0 */
+    uint64_t load_ms;                         /* a recent mean of what a load took; 0: not known */
 } cadre_entry_info;
 #define CADRE_ENTRY_INFO_INIT                                                                                                                                  \
     {                                                                                                                                                          \
-        sizeof(cadre_entry_info), NULL, NULL, NULL, NULL, CADRE_TEXT_TO_TEXT, CADRE_LOADER_SYNC, CADRE_MODEL_COLD, 0, 0, NULL, 0, 0, 0, 0, 0                   \
+        sizeof(cadre_entry_info), NULL, NULL, NULL, NULL, CADRE_TEXT_TO_TEXT, CADRE_LOADER_SYNC, CADRE_MODEL_COLD, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,   \
+            0, 0                                                                                                                                               \
     }
 
 /* CADRE_ENOENT; CADRE_EINVAL. */

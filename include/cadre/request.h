@@ -4,8 +4,8 @@
  * call checks the parameters, takes a place in the model's bounded queue, and returns; the answer comes by callbacks on the loop thread:
  *
  *   return ≠ 0   nothing was started, no callback will run; options.release has run
- *   return 0     on_done runs exactly once, after the last on_text, never from inside the call, whatever happens: success, failure, deadline, cancel, the
- * worker's end, the pool's close
+ *   return 0     on_done runs exactly once, after the last on_text, never from inside the call, whatever happens: success, failure, deadline, cancel,
+ *                the worker's end, the pool's close
  *
  * Inputs are copied before the call returns, unless options.release is set: then they are lent, must stay as they are, and release runs on the loop thread once
  * after the worker's last read (which may be after on_done, when a cancelled operation is still running).
@@ -13,7 +13,21 @@
  * A key is known while the registry has it (cadre/registry.h); or, for hosts that spawn, from its first spawn's return until its last worker is gone; else
  * CADRE_ENOENT. A request whose model is not loaded waits for the load, within its own deadline; one whose deadline is nearer than the load can be is refused
  * with CADRE_ETIMEDOUT at once. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs first).
- * A job that a worker had not begun when it died or hung goes to another one. */
+ * A job that a worker had not begun when it died or hung goes to another one.
+ *
+ *   error               returned  on_done  what it means for a client
+ *   CADRE_EINVAL           x               a parameter is missing or out of range (cadre_pool_error_detail names it)
+ *   CADRE_ENOENT           x         x     no such model; by on_done: the key was not among those that were being added
+ *   CADRE_ECAPABILITY      x         x     a model of another capability
+ *   CADRE_ENOTSUP          x         x     a form of input that the pool has no decoder or fetcher for
+ *   CADRE_EFULL            x               overload: come back after cadre_pool_retry_after_ms
+ *   CADRE_EBREAKER         x         x     the model failed too often and rests: likewise
+ *   CADRE_ETIMEDOUT        x         x     the deadline passed, or cannot be met
+ *   a load's error         x         x     CADRE_ELOAD, CADRE_EFORMAT, CADRE_EBUDGET, UV_ENOENT, …: the model cannot be loaded; until the next attempt is due
+ * it is the answer to new requests too CADRE_EINPUT, CADRE_ETOOLONG     x     the model refuses the content CADRE_EENGINE                    x     the engine
+ * failed CADRE_EWORKER, CADRE_EHUNG       x     the worker died, or gave no sign of life CADRE_ECANCELED                  x     cancelled by the host
+ *   CADRE_ENOMEM           x         x
+ *   CADRE_ECLOSED          x         x     the pool is closing */
 #ifndef CADRE_REQUEST_H
 #define CADRE_REQUEST_H
 

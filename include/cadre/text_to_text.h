@@ -31,10 +31,7 @@ typedef struct cadre_generate_params {
         sizeof(cadre_generate_params), NULL, NULL, NULL, 0, 0, CADRE_SAMPLING_INIT, CADRE_REQUEST_OPTIONS_INIT, NULL, NULL, NULL                               \
     }
 
-/* Loop thread; see cadre/request.h for what a return means. `out` may be NULL.
- * CADRE_EINVAL: a parameter is missing or out of range, text is empty or not UTF-8; CADRE_ENOENT: nobody serves the key; CADRE_ECAPABILITY; CADRE_EFULL;
- * CADRE_ENOMEM; CADRE_ECLOSED. on_done's status can be besides: CADRE_ETOOLONG, CADRE_EINPUT, CADRE_EENGINE, CADRE_EWORKER, CADRE_ECANCELED, CADRE_ETIMEDOUT,
- * or the load's error. cadre_pool_error_detail() names the field after a failing return. */
+/* Loop thread; see cadre/request.h for what a return means, and for the errors. `out` may be NULL. text must be UTF-8 and not empty. */
 CADRE_EXTERN int cadre_generate(cadre_pool *pool, const cadre_generate_params *params, cadre_request_id *out);
 
 CADRE_END

@@ -148,9 +148,11 @@ CADRE_EXTERN int cadre_model_get_info(const cadre_pool *pool, const char *key, c
  *   blocking        return NAME_load_blocking(context, NULL, function, data): `function` runs on a loader thread and may take as long as it likes
  *   asynchronous    NAME_promise_create(), start your own libuv work, resolve the promise when it is done; or fetch into a weights future and chain:
  *                   NAME_load_blocking(context, weights_future, function, data), where `function` gets the fetched payload
- *   preloaded       return NAME_load_shared(context, weights_future, function, data): `function` runs on the loop, must not block, and makes a model around the
- * shared weights Both helpers take a reference of their own to `source`; `function` returns 0 with *out filled in, or an error (cadre_load_fail says why);
- * `source` stays alive until the model made from it has been destroyed. They return NULL when out of memory.
+ *   preloaded       return NAME_load_shared(context, weights_future, function, data): `function` runs on the loop, must not block, and makes a model around
+ *                   the shared weights
+ * In the registry (cadre/registry.h) one loader serves all attempts: `load` is called for each, and `release` runs when the entry is gone. Both helpers take a
+ * reference of their own to `source`; `function` gets *out as its _INIT makes it, sets fields and returns 0, or an error (cadre_load_fail says why); `source`
+ * stays alive until the model made from it has been destroyed. They return NULL when out of memory.
  *
  * cadre_spawn_CAPABILITY(pool, registry_key, loader, owned, options, on_ready, data, out)
  *   registry_key   1 to 255 bytes without control characters, copied; the key requests name. All workers of a key have one capability (else CADRE_ECAPABILITY).

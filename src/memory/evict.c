@@ -309,7 +309,7 @@ static void carry_out(plan *p, cadre__reserve *reserve)
             reserve->victims++;
             u->entry->evicted_for = reserve->id;
         }
-        cadre__entry_evict(u->entry, u->worker, u->last, reason);
+        cadre__entry_evict(u->entry, u->worker, u->last, reserve->entry ? reserve->entry->model->key : "", reason);
     }
 }
 
@@ -336,7 +336,7 @@ bool cadre__evict_one(cadre_pool *pool, const char *reason)
     cadre_memory_amount all = {CADRE_DEVICE_HOST, UINT64_MAX / 2};
     plan p = {.pool = pool, .asked = &all, .asked_count = 1};
     unit *u = gather(&p, &look_at) ? cheapest(&p) : NULL;
-    if (u) cadre__entry_evict(u->entry, u->worker, u->last, reason);
+    if (u) cadre__entry_evict(u->entry, u->worker, u->last, "", reason);
     release_plan(&p);
     return u != NULL;
 }

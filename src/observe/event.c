@@ -16,7 +16,7 @@ const char *cadre_event_name(cadre_event_type type)
 {
     static const char *const names[CADRE_EVENT_COUNT] = {"model_added",       "model_removed",   "load_waits",  "load_started", "load_failed",
                                                          "worker_ready",      "worker_stopping", "worker_gone", "worker_hung",  "breaker_opened",
-                                                         "breaker_half_open", "breaker_closed",  "pressure"};
+                                                         "breaker_half_open", "breaker_closed",  "pressure",    "evicted"};
     return (unsigned)type < CADRE_EVENT_COUNT ? names[type] : "unknown";
 }
 

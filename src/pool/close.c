@@ -86,10 +86,8 @@ static void abandon(cadre_pool *pool)
     report->held_weights = (uint32_t)pool->weights;
 }
 
-static void closed(cadre_pool *pool)
+static void deliver_rest(cadre_pool *pool)
 {
-    pool->in_turn = true; /* the loop's side is gone: nothing may ask it for a turn */
-    cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->reaped));
     while (pool->first) {
         cadre__node *node = pool->first;
         pool->first = node->next;
@@ -97,9 +95,17 @@ static void closed(cadre_pool *pool)
         cadre__message *message = CADRE__CONTAINER(node, cadre__message, node);
         message->deliver(pool, message);
     }
+}
+
+static void closed(cadre_pool *pool)
+{
+    pool->in_turn = true; /* the loop's side is gone: nothing may ask it for a turn */
+    cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->reaped));
+    deliver_rest(pool);
     while (!cadre__list_empty(&pool->worker_list)) cadre__worker_forget(CADRE__CONTAINER(pool->worker_list.next, cadre__worker, link));
     cadre__entries_free(pool);
     cadre__models_free(pool);
+    deliver_rest(pool); /* events */
     if (pool->close_cb) pool->close_cb(pool, &pool->report, pool->close_data);
     cadre__pool_free(pool);
 }
@@ -127,12 +133,12 @@ void cadre__close_step(cadre_pool *pool)
         /* From here on the port refuses. What it took is still delivered, and destroyed on the reaper. */
         atomic_store_explicit(&pool->port->open, false, memory_order_release);
         cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->inbox));
-        cadre__trace_finish(pool);
         pool->closing = CADRE__REAPING;
         pool->close_expired = false;
         cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->close_deadline, cadre__after(pool->now, pool->close_abandon_ns));
     }
     if (pool->closing == CADRE__REAPING) {
+        if (pool->reaper && !pool->first && !pool->reaping) cadre__trace_finish(pool);
         if (pool->reaper && !pool->first && !pool->reaping) cadre__thread_stop(&pool->reaper->thread);
         if (pool->reaper && !pool->close_expired) return;
         if (pool->reaper) { /* a destructor does not return */

@@ -189,6 +189,8 @@ static void make_value(load *l)
     memset(&value, 0, sizeof value);
     value.size = sizes[l->type];
     if ((int)l->type == CADRE_TEXT_TO_TEXT || (int)l->type == CADRE_VISION) value.generation.slots = 1;
+    if ((int)l->type == CADRE_TEXT_EMBEDDING) value.text_embedding.max_batch = 1;
+    if ((int)l->type == CADRE_IMAGE_EMBEDDING) value.image_embedding.max_batch = 1;
     int rc = cadre_load_cancelled(l->context) ? CADRE_ECANCELED : l->call(l->function, l->context, l->weights, l->data, &value);
     if (rc == CADRE_OK) {
         const char *wrong = cadre__value_check(l->type, &value);

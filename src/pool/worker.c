@@ -159,6 +159,9 @@ int cadre__spawn_worker(cadre_pool *pool, cadre_capability capability, const cha
     context->worker = worker->id;
     count_as(worker, &model->loading);
     pool->transitions++;
+    pool->stats.loads_started++;
+    model->stats.loads_started++;
+    cadre__event(pool, CADRE_EVENT_LOAD_STARTED, model->key, worker->id, CADRE_OK, cadre__reservation_bytes(owned), 0, "%s", "");
     cadre__pool_defer(pool, &worker->starting);
     if (out) *out = worker->id;
     return CADRE_OK;
@@ -196,7 +199,11 @@ static void tell_failure(cadre__worker *worker, int status, const char *detail)
     worker->state = CADRE_WORKER_FAILED;
     count_as(worker, &model->leaving);
     if (!model->loading && !model->ready && !worker->managed) cadre__model_fail_waiting(model, status, detail);
+    if (worker->pool->trace) cadre__trace_span(worker->pool, worker->id, model->key, "load", worker->spawned_at, worker->pool->now, "\"failed\": true");
     cadre__log(worker->pool->port, CADRE_LOG_WARN, "%s: the worker failed: %s (%s)", model->key, cadre_err_name(status), detail);
+    worker->pool->stats.loads_failed++;
+    model->stats.loads_failed++;
+    cadre__event(worker->pool, CADRE_EVENT_LOAD_FAILED, model->key, worker->id, status, 0, 0, "%s", detail);
     if (worker->on_ready) worker->on_ready(worker->pool, worker->id, status, detail, worker->data);
     if (worker->managed) cadre__entry_worker_failed(model->entry, worker, status, detail);
 }
@@ -402,8 +409,11 @@ static void attached(cadre_pool *pool, cadre__message *message)
     cadre_worker_id id = worker->id;
     if (pool->trace) cadre__trace_span(pool, id, worker->model->key, "load", worker->spawned_at, pool->now, "");
     cadre__entry *entry = worker->managed ? worker->model->entry : NULL;
-    if (worker->on_ready) worker->on_ready(pool, id, CADRE_OK, "", worker->data);
+    pool->stats.loads_done++;
+    worker->model->stats.loads_done++;
+    cadre__event(pool, CADRE_EVENT_WORKER_READY, worker->model->key, id, CADRE_OK, 0, pool->now - worker->spawned_at, "%s", "");
     if (entry) cadre__entry_worker_ready(entry, worker);
+    if (worker->on_ready) worker->on_ready(pool, id, CADRE_OK, "", worker->data);
 }
 
 /* ---- cores ---- */

@@ -181,7 +181,7 @@ static void fill_defaults(cadre_entry *e)
                  {&e->load_retries, 2},           {&e->breaker_failures, 5}, {&e->breaker_probes, 3}, {&e->breaker_successes, 3}};
     const struct {
         int64_t *field, value;
-    } times[] = {{&e->idle_timeout_ms, 60000}, {&e->min_residency_ms, 5000}, {&e->retry_after_ms, 500}, {&e->breaker_open_ms, 60000}};
+    } times[] = {{&e->idle_timeout_ms, 60000}, {&e->min_residency_ms, 5000}, {&e->retry_delay_ms, 500}, {&e->breaker_open_ms, 60000}};
     for (size_t i = 0; i < sizeof small / sizeof *small; i++)
         if (*small[i].field == CADRE_DEFAULT) *small[i].field = small[i].value;
     for (size_t i = 0; i < sizeof times / sizeof *times; i++)

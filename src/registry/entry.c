@@ -218,11 +218,13 @@ static void stop_workers(cadre__entry *entry, const char *why)
     }
 }
 
-void cadre__entry_evict(cadre__entry *entry, cadre__worker *worker, bool last, const char *reason)
+void cadre__entry_evict(cadre__entry *entry, cadre__worker *worker, bool last, const char *by, const char *reason)
 {
     cadre_pool *pool = entry->pool;
     pool->stats.evictions++;
     entry->model->stats.evictions++;
+    cadre__event(pool, CADRE_EVENT_EVICTED, entry->model->key, worker ? worker->id : 0, CADRE_OK, worker ? cadre__reservation_bytes(worker->charge) : 0, 0,
+                 "%s", by);
     if (last) cadre__entry_drop_weights(entry);
     if (worker) cadre__worker_end(worker, CADRE_ECANCELED, reason);
     cadre__entry_touch(entry);

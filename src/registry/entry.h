@@ -122,7 +122,7 @@ void cadre__entry_measured(cadre__entry *entry, bool weights, uint32_t device, u
 /* ---- eviction ---- */
 
 /* Stops an idle worker (NULL: there is none), and with the last one drops the shared weights, for who waits for the memory. */
-void cadre__entry_evict(cadre__entry *entry, cadre__worker *worker, bool last, const char *reason);
+void cadre__entry_evict(cadre__entry *entry, cadre__worker *worker, bool last, const char *by, const char *reason);
 
 /* When it makes sense to come back, in ms; 0: not known. */
 int64_t cadre__entry_retry_after(const cadre__entry *entry);
@@ -136,7 +136,9 @@ bool cadre__entry_has_weights(const cadre__entry *entry);
 bool cadre__entry_wish(cadre__entry *entry, cadre__wish **list, cadre_registry_cb cb, void *data);
 void cadre__entry_grant_loads(cadre__entry *entry, int status, const char *detail);
 void cadre__entry_drop_weights(cadre__entry *entry);
-/* A load failed, or could not be started: retry, or tell who waits. */
+/* A load that came to no worker: counted, then as below. */
+void cadre__entry_no_load(cadre__entry *entry, int status, const char *detail);
+/* A load failed: retry, or tell who waits. */
 void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detail);
 
 /* registry/load.c: whether all workers use the same weights. */

@@ -27,7 +27,7 @@
     X(PRIORITY, CHOICE, NULL, "priority", priority, 0, CADRE_PRIORITY_COUNT - 1)                                                                               \
     X(WARM_UP, TEXT, NULL, "warm_up", warm_up, 1, INT32_MAX)                                                                                                   \
     X(RETRIES, INT, NULL, "load_retries", load_retries, 0, INT32_MAX)                                                                                          \
-    X(RETRY_AFTER, WIDE, NULL, "retry_after_ms", retry_after_ms, 1, CADRE__JSON_EXACT)                                                                         \
+    X(RETRY_DELAY, WIDE, NULL, "retry_delay_ms", retry_delay_ms, 1, CADRE__JSON_EXACT)                                                                         \
     X(QUEUE, INT, NULL, "queue_capacity", queue_capacity, 1, INT32_MAX)                                                                                        \
     X(WINDOW, WIDE, NULL, "batch_window_us", batch_window_us, 0, 60000000)                                                                                     \
     X(STREAM, INT, NULL, "stream_window", stream_window, 1, INT32_MAX)                                                                                         \

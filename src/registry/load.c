@@ -96,7 +96,7 @@ static void weights_over(cadre_future *future, int status, const char *detail, v
     if (status < 0) {
         if (entry->model->loading) return; /* its workers fail with it, and tell */
         cadre__entry_drop_weights(entry);
-        cadre__entry_load_failed(entry, status, detail);
+        cadre__entry_no_load(entry, status, detail);
     } else if (!entry->turn_since) {
         entry->turn_since = entry->pool->now ? entry->pool->now : 1;
     }

@@ -3,6 +3,7 @@
 #include "registry/registry.h"
 
 #include <dlfcn.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,6 +21,15 @@ int cadre__backend_check(const cadre_backend *backend)
     for (size_t i = 0; i < backend->option_count; i++)
         if (!backend->options[i].name || (unsigned)backend->options[i].type > CADRE_OPTION_BOOLEAN) return CADRE_EINVAL;
     return CADRE_OK;
+}
+
+int cadre_backend_fail(cadre_backend_entry *entry, int error, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(entry->detail, sizeof entry->detail, format, arguments);
+    va_end(arguments);
+    return error;
 }
 
 int cadre_backend_register(cadre_pool *pool, const cadre_backend *backend)

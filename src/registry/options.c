@@ -1,6 +1,7 @@
 #include "registry/json.h"
 #include "registry/suggest.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 
@@ -18,15 +19,23 @@ static int64_t bound(double value)
     return value >= (double)CADRE__JSON_EXACT ? CADRE__JSON_EXACT : value > -(double)CADRE__JSON_EXACT ? (int64_t)value : -CADRE__JSON_EXACT;
 }
 
+static bool unlimited(const cadre_option_spec *spec)
+{
+    return !(spec->least < 0 || spec->least > 0) && !(spec->most < 0 || spec->most > 0);
+}
+
 static int read_value(reader *r, const cadre__node *node, const cadre_option_spec *spec, cadre_option_value *value)
 {
     int rc;
     switch (spec->type) {
     case CADRE_OPTION_INTEGER:
-        rc = cadre__json_integer(&r->json, node, bound(ceil(spec->least)), bound(floor(spec->most)), &value->integer);
+        rc = cadre__json_integer(&r->json, node, unlimited(spec) ? -CADRE__JSON_EXACT : bound(ceil(spec->least)),
+                                 unlimited(spec) ? CADRE__JSON_EXACT : bound(floor(spec->most)), &value->integer);
         value->number = (double)value->integer;
         break;
-    case CADRE_OPTION_NUMBER: rc = cadre__json_number(&r->json, node, spec->least, spec->most, &value->number); break;
+    case CADRE_OPTION_NUMBER:
+        rc = cadre__json_number(&r->json, node, unlimited(spec) ? -DBL_MAX : spec->least, unlimited(spec) ? DBL_MAX : spec->most, &value->number);
+        break;
     case CADRE_OPTION_BOOLEAN:
         rc = cadre__json_type(&r->json, node, cJSON_True | cJSON_False);
         value->integer = cJSON_IsTrue(node->item);

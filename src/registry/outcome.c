@@ -142,12 +142,9 @@ void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detai
 {
     cadre_pool *pool = entry->pool;
     cadre__model *model = entry->model;
-    pool->stats.loads_failed++;
-    model->stats.loads_failed++;
     set_detail(entry, status, detail);
-    cadre__event(pool, CADRE_EVENT_LOAD_FAILED, model->key, 0, status, 0, 0, "%s", entry->detail ? entry->detail : "");
     entry->failures++;
-    uint64_t backoff = cadre__ms(entry->spec->entry.retry_after_ms);
+    uint64_t backoff = cadre__ms(entry->spec->entry.retry_delay_ms);
     for (uint32_t i = 1; i < entry->failures && backoff < BACKOFF_MAX_NS; i++) backoff *= 2;
     entry->retry_at = cadre__after(pool->now, jittered(pool, backoff < BACKOFF_MAX_NS ? backoff : BACKOFF_MAX_NS));
     cadre__entry_touch(entry);
@@ -157,6 +154,14 @@ void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detai
     entry->refused = true;
     fail_waiting(entry, status, entry->detail ? entry->detail : cadre_strerror(status));
     cadre__entry_grant_loads(entry, status, entry->detail ? entry->detail : cadre_strerror(status));
+}
+
+void cadre__entry_no_load(cadre__entry *entry, int status, const char *detail)
+{
+    entry->pool->stats.loads_failed++;
+    entry->model->stats.loads_failed++;
+    cadre__event(entry->pool, CADRE_EVENT_LOAD_FAILED, entry->model->key, 0, status, 0, 0, "%s", detail);
+    cadre__entry_load_failed(entry, status, detail);
 }
 
 void cadre__entry_worker_failed(cadre__entry *entry, cadre__worker *worker, int status, const char *detail)
@@ -176,8 +181,6 @@ void cadre__entry_worker_ready(cadre__entry *entry, cadre__worker *worker)
     entry->failures = 0;
     entry->retry_at = 0;
     entry->refused = false;
-    pool->stats.loads_done++;
-    entry->model->stats.loads_done++;
     if (worker->cold) entry->load_ns = entry->load_ns ? (entry->load_ns + taken) / 2 : taken;
     if (!entry->turn_since) {
         entry->turn_since = pool->now ? pool->now : 1;
@@ -185,7 +188,6 @@ void cadre__entry_worker_ready(cadre__entry *entry, cadre__worker *worker)
     }
     if (pool->now + cadre__ms(entry->spec->entry.idle_timeout_ms) < entry->idle_check_at && entry->spec->entry.idle_timeout_ms != CADRE_NEVER)
         entry->idle_check_at = cadre__after(pool->now, cadre__ms(entry->spec->entry.idle_timeout_ms));
-    cadre__event(pool, CADRE_EVENT_WORKER_READY, entry->model->key, worker->id, CADRE_OK, 0, taken, "%s", "");
     cadre__entry_touch(entry);
     cadre__reserves_touch(pool);
     cadre__entry_grant_loads(entry, CADRE_OK, "");

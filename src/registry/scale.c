@@ -78,15 +78,6 @@ static size_t ask(const cadre__entry *entry, cadre_memory_amount *amounts, bool 
     return entry->need_count;
 }
 
-static void begin_load(cadre__entry *entry, const cadre_reservation *reservation)
-{
-    cadre_pool *pool = entry->pool;
-    if (!entry->model->loading) entry->load_begun = pool->now;
-    pool->stats.loads_started++;
-    entry->model->stats.loads_started++;
-    cadre__event(pool, CADRE_EVENT_LOAD_STARTED, entry->model->key, 0, CADRE_OK, cadre__reservation_bytes(reservation), 0, "%s", "");
-}
-
 /* Splits what the shared weights are charged off a reservation. NULL: out of memory. */
 static cadre_reservation *split_weights(cadre__entry *entry, cadre_reservation *reservation)
 {
@@ -105,17 +96,17 @@ static cadre_reservation *split_weights(cadre__entry *entry, cadre_reservation *
 /* Consumes the reservation. */
 static void launch(cadre__entry *entry, cadre_reservation *reservation, bool with_weights)
 {
-    begin_load(entry, reservation);
+    if (!entry->model->loading) entry->load_begun = entry->pool->now;
     if (with_weights) {
         cadre_reservation *weights = split_weights(entry, reservation);
         if (!weights || !cadre__entry_load_weights(entry, weights)) {
             cadre_reservation_release(reservation);
-            cadre__entry_load_failed(entry, CADRE_ENOMEM, "the load of the weights could not be started");
+            cadre__entry_no_load(entry, CADRE_ENOMEM, "the load of the weights could not be started");
             return;
         }
     }
     int rc = cadre__entry_spawn(entry, reservation, with_weights || !cadre__entry_shares(entry));
-    if (rc != CADRE_OK) cadre__entry_load_failed(entry, rc, entry->pool->error_detail);
+    if (rc != CADRE_OK) cadre__entry_no_load(entry, rc, entry->pool->error_detail);
 }
 
 static void reserved(cadre__reserve *reserve, int status, cadre_reservation *reservation, const char *detail)
@@ -125,7 +116,7 @@ static void reserved(cadre__reserve *reserve, int status, cadre_reservation *res
     if (status == CADRE_OK)
         launch(entry, reservation, entry->reserving_weights);
     else
-        cadre__entry_load_failed(entry, status, detail);
+        cadre__entry_no_load(entry, status, detail);
     cadre__entry_touch(entry);
 }
 
@@ -165,7 +156,7 @@ static bool start_one(cadre__entry *entry, uint64_t *check_at)
         if (again < *check_at) *check_at = again;
         return false;
     }
-    if (!wait_for_memory(entry, count, with_weights)) cadre__entry_load_failed(entry, CADRE_ENOMEM, cadre_strerror(CADRE_ENOMEM));
+    if (!wait_for_memory(entry, count, with_weights)) cadre__entry_no_load(entry, CADRE_ENOMEM, cadre_strerror(CADRE_ENOMEM));
     return false;
 }
 
