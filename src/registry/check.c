@@ -150,8 +150,8 @@ static int open_backend(cadre__addition *addition, cadre__spec *spec, cadre__pre
     const char *fault = kind_fault(backend, e->loader);
     if (fault) return refuse(addition, spec, CADRE_ENOTSUP, fault);
     config->backend = backend;
-    config->value_count = backend->option_count;
-    config->values = cadre__alloc(allocator_of(addition), backend->option_count * sizeof *config->values + 1);
+    config->value_count = backend->option_count ? backend->option_count : 1;
+    config->values = cadre__alloc(allocator_of(addition), config->value_count * sizeof *config->values);
     if (!config->values) return CADRE_ENOMEM;
     const char *folder = e->folder ? e->folder : addition->folder;
     int rc = cadre__options_read(allocator_of(addition), &spec->options, e->options, backend->options, backend->option_count, folder, config->values,

@@ -32,7 +32,9 @@ fixture *chat_begin(void)
     assert_int_equal(uv_fs_stat(&loop, &fs, "/", on_stat), 0);
     uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&loop), 0);
-    return fixture_begin();
+    cadre_pool_options options = CADRE_POOL_OPTIONS_INIT;
+    options.memory_bytes = INT64_C(1) << 30;
+    return fixture_begin_with(&options);
 }
 
 /* ---- spawning ---- */

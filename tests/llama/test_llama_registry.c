@@ -131,6 +131,7 @@ static void the_module_is_found_by_its_name(void **state)
     (void)state;
 #ifdef CADRE_MODULE_FOLDER
     cadre_pool_options options = CADRE_POOL_OPTIONS_INIT;
+    options.memory_bytes = INT64_C(1) << 30;
     options.backend_path = CADRE_MODULE_FOLDER;
     fixture *fx = fixture_begin_with(&options);
     outcome of = add_text(fx, NULL,
