@@ -41,7 +41,7 @@ typedef struct cadre_memory_usage {
 typedef struct cadre_reservation cadre_reservation;
 
 /* Charges every amount or none and answers at once. A device named twice is charged the sum. On 0, *out is owned by the caller: pass it to a spawn or to
- * weights, which consume it, or release it. A count of 0 makes an empty reservation.
+ * weights, which consume it, or release it. A count of 0 makes an empty reservation; at most 64.
  * CADRE_EBUDGET: at least one device has no room (nothing was charged); CADRE_EINVAL: unknown device, or a NULL; CADRE_ENOMEM; CADRE_ECLOSED. */
 CADRE_EXTERN int cadre_memory_try_reserve(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count, cadre_reservation **out);
 

@@ -25,8 +25,10 @@ typedef struct unit {
 
 typedef struct plan {
     cadre_pool *pool;
-    const cadre_memory_amount *asked;
-    size_t asked_count;
+    size_t device_count;
+    uint32_t devices[CADRE__AMOUNTS_MAX]; /* that lack something, */
+    uint64_t needed[CADRE__AMOUNTS_MAX];  /* so much, */
+    uint64_t freed[CADRE__AMOUNTS_MAX];   /* of which the units that are taken give so much */
     unit *units;
     size_t count, capacity;
 } plan;
@@ -52,17 +54,25 @@ static uint64_t frees(const unit *u, uint32_t device)
     return bytes;
 }
 
-static uint64_t lack(const plan *p, uint32_t device)
+static void plan_begin(plan *p, cadre_pool *pool, const cadre_memory_amount *asked, size_t count)
 {
-    uint64_t asked = on_device(p->asked, p->asked_count, device), room = cadre__reserve_room(p->pool, device);
-    for (size_t i = 0; i < p->count; i++) room += p->units[i].taken ? frees(&p->units[i], device) : 0;
-    return asked > room ? asked - room : 0;
+    p->pool = pool;
+    p->device_count = p->count = p->capacity = 0;
+    p->units = NULL;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bytes = on_device(asked, count, asked[i].device), room = cadre__reserve_room(pool, asked[i].device);
+        bool named = on_device(asked, i, asked[i].device) > 0;
+        if (named || bytes <= room) continue;
+        p->devices[p->device_count] = asked[i].device;
+        p->needed[p->device_count] = bytes - room;
+        p->freed[p->device_count++] = 0;
+    }
 }
 
 static bool suffices(const plan *p)
 {
-    for (size_t i = 0; i < p->asked_count; i++)
-        if (lack(p, p->asked[i].device)) return false;
+    for (size_t i = 0; i < p->device_count; i++)
+        if (p->freed[i] < p->needed[i]) return false;
     return true;
 }
 
@@ -70,11 +80,21 @@ static bool suffices(const plan *p)
 static uint64_t helps(const plan *p, const unit *u)
 {
     uint64_t bytes = 0;
-    for (size_t i = 0; i < p->asked_count; i++) {
-        uint64_t needed = lack(p, p->asked[i].device), freed = frees(u, p->asked[i].device);
-        bytes += freed < needed ? freed : needed;
+    for (size_t i = 0; i < p->device_count; i++) {
+        uint64_t lacks = p->freed[i] < p->needed[i] ? p->needed[i] - p->freed[i] : 0, freed = frees(u, p->devices[i]);
+        bytes += freed < lacks ? freed : lacks;
     }
     return bytes;
+}
+
+static void take(plan *p, unit *u, bool taken)
+{
+    u->taken = taken;
+    for (size_t i = 0; i < p->device_count; i++) {
+        uint64_t bytes = frees(u, p->devices[i]);
+        p->freed[i] = taken ? p->freed[i] + bytes : p->freed[i] - bytes;
+    }
+    if (!u->last) u->entry->extras = taken ? u->entry->extras - 1 : u->entry->extras + 1;
 }
 
 /* ---- heat ---- */
@@ -191,25 +211,32 @@ static unit *cheapest(plan *p)
     return best;
 }
 
-/* Spares what is superfluous, the dearest first. */
+static bool is_superfluous(const plan *p, const unit *u)
+{
+    for (size_t i = 0; i < p->device_count; i++)
+        if (p->freed[i] - frees(u, p->devices[i]) < p->needed[i]) return false;
+    return true;
+}
+
+static bool last_is_taken(const plan *p, const cadre__entry *entry)
+{
+    for (size_t i = 0; i < p->count; i++)
+        if (p->units[i].entry == entry && p->units[i].last && p->units[i].taken) return true;
+    return false;
+}
+
+/* Spares what is superfluous, the dearest first; a model's last goes before its others are spared. */
 static void spare(plan *p)
 {
     for (;;) {
         unit *dearest = NULL;
         for (size_t i = 0; i < p->count; i++) {
             unit *u = &p->units[i];
-            if (!u->taken) continue;
-            bool needed_by_last = false;
-            for (size_t k = 0; !u->last && k < p->count; k++)
-                needed_by_last = needed_by_last || (p->units[k].entry == u->entry && p->units[k].last && p->units[k].taken);
-            if (needed_by_last) continue;
-            u->taken = false;
-            bool superfluous = suffices(p);
-            u->taken = true;
-            if (superfluous && (!dearest || u->cost > dearest->cost)) dearest = u;
+            if (!u->taken || !is_superfluous(p, u) || (!u->last && last_is_taken(p, u->entry))) continue;
+            if (!dearest || u->cost > dearest->cost) dearest = u;
         }
         if (!dearest) return;
-        dearest->taken = false;
+        take(p, dearest, false);
     }
 }
 
@@ -218,8 +245,7 @@ static bool choose(plan *p)
     while (!suffices(p)) {
         unit *u = cheapest(p);
         if (!u) return false;
-        u->taken = true;
-        if (!u->last) u->entry->extras--;
+        take(p, u, true);
     }
     spare(p);
     return true;
@@ -232,42 +258,31 @@ void cadre__evict_forget_turns(cadre_pool *pool)
     CADRE__LIST_FOR (node, &pool->residents) cadre__model_set_turn(CADRE__CONTAINER(node, cadre__entry, resident)->model, 0);
 }
 
-static uint64_t all_of(const cadre__entry *entry, uint32_t device)
+/* The busy model that is there longest, and longer than `before`. */
+static cadre__entry *oldest_turn(cadre_pool *pool, const cadre__entry *own, uint64_t before)
 {
-    return entry->charged[device];
+    cadre__entry *oldest = NULL;
+    CADRE__LIST_FOR (node, &pool->residents) {
+        cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
+        uint64_t since;
+        if (entry == own || entry->turn_since <= before || entry->spec->entry.min_workers > 0 || judge(entry, pool->now, &since) != BUSY) continue;
+        if (!oldest || entry->turn_since < oldest->turn_since) oldest = entry;
+    }
+    return oldest;
 }
 
 /* Ends the turn of busy models, those first that are there longest, until together with what is idle they suffice. */
 static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
 {
-    cadre_pool *pool = p->pool;
-    for (size_t i = 0; i < p->count; i++) p->units[i].taken = true;
-    uint64_t *still = cadre__alloc(cadre__pool_allocator(pool), pool->account_count * sizeof *still);
-    if (!still) return CADRE__EVICT_WAIT;
-    for (size_t i = 0; i < p->asked_count; i++) still[p->asked[i].device] = lack(p, p->asked[i].device);
     uint64_t before = 0;
-    bool enough = false;
-    for (;;) {
-        enough = true;
-        for (size_t i = 0; i < p->asked_count; i++) enough = enough && still[p->asked[i].device] == 0;
-        if (enough) break;
-        cadre__entry *oldest = NULL;
-        CADRE__LIST_FOR (node, &pool->residents) {
-            cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
-            uint64_t since;
-            if (entry == own || judge(entry, pool->now, &since) != BUSY || entry->spec->entry.min_workers > 0) continue;
-            if (entry->turn_since > before && (!oldest || entry->turn_since < oldest->turn_since)) oldest = entry;
-        }
-        if (!oldest) break;
+    while (!suffices(p)) {
+        cadre__entry *oldest = oldest_turn(p->pool, own, before);
+        if (!oldest) return CADRE__EVICT_WAIT;
         before = oldest->turn_since;
-        cadre__model_set_turn(oldest->model, pool->now);
-        for (size_t i = 0; i < p->asked_count; i++) {
-            uint32_t device = p->asked[i].device;
-            still[device] -= all_of(oldest, device) < still[device] ? all_of(oldest, device) : still[device];
-        }
+        cadre__model_set_turn(oldest->model, p->pool->now);
+        for (size_t i = 0; i < p->device_count; i++) p->freed[i] += oldest->charged[p->devices[i]];
     }
-    cadre__free(cadre__pool_allocator(pool), still, pool->account_count * sizeof *still);
-    return enough ? CADRE__EVICT_YIELDS : CADRE__EVICT_WAIT;
+    return CADRE__EVICT_YIELDS;
 }
 
 /* ---- the plan ---- */
@@ -315,8 +330,9 @@ static void carry_out(plan *p, cadre__reserve *reserve)
 
 cadre__evict_result cadre__evict_plan(cadre__reserve *reserve, uint64_t *look_at)
 {
-    plan p = {.pool = reserve->pool, .asked = reserve->amounts, .asked_count = reserve->count};
-    if (!cadre__evict_possible(p.pool, p.asked, p.asked_count)) return CADRE__EVICT_NEVER;
+    plan p;
+    if (!cadre__evict_possible(reserve->pool, reserve->amounts, reserve->count)) return CADRE__EVICT_NEVER;
+    plan_begin(&p, reserve->pool, reserve->amounts, reserve->count);
     cadre__evict_result result = CADRE__EVICT_WAIT;
     if (!gather(&p, look_at)) {
         *look_at = cadre__after(p.pool->now, 100 * CADRE__NS_PER_MS);
@@ -334,7 +350,8 @@ bool cadre__evict_one(cadre_pool *pool, const char *reason)
 {
     uint64_t look_at = UINT64_MAX;
     cadre_memory_amount all = {CADRE_DEVICE_HOST, UINT64_MAX / 2};
-    plan p = {.pool = pool, .asked = &all, .asked_count = 1};
+    plan p;
+    plan_begin(&p, pool, &all, 1);
     unit *u = gather(&p, &look_at) ? cheapest(&p) : NULL;
     if (u) cadre__entry_evict(u->entry, u->worker, u->last, "", reason);
     release_plan(&p);
@@ -359,13 +376,13 @@ static void say(page *text, const char *format, ...)
     if (n > 0) text->length += (size_t)n;
 }
 
-static void say_device(page *text, const plan *p, uint32_t device)
+static void say_device(page *text, const cadre_pool *pool, const cadre_memory_amount *asked, size_t count, uint32_t device)
 {
-    const cadre__account *account = &p->pool->accounts[device];
+    const cadre__account *account = &pool->accounts[device];
     uint64_t registry = 0;
-    CADRE__LIST_FOR (node, &p->pool->residents) registry += CADRE__CONTAINER(node, cadre__entry, resident)->charged[device];
+    CADRE__LIST_FOR (node, &pool->residents) registry += CADRE__CONTAINER(node, cadre__entry, resident)->charged[device];
     say(text, "%s: %llu bytes asked, %llu of %llu free (%llu set aside for earlier ones); %llu held by models of the registry, %llu by the host\n",
-        account->name, (unsigned long long)on_device(p->asked, p->asked_count, device), (unsigned long long)cadre__reserve_room(p->pool, device),
+        account->name, (unsigned long long)on_device(asked, count, device), (unsigned long long)cadre__reserve_room(pool, device),
         (unsigned long long)account->budget, (unsigned long long)account->claimed, (unsigned long long)registry,
         (unsigned long long)(account->charged - registry));
 }
@@ -406,11 +423,12 @@ int64_t cadre_memory_explain(cadre_pool *pool, const cadre_memory_amount *amount
     page text = {out, size, 0};
     if (size) out[0] = '\0';
     if (!pool->in_turn) pool->now = cadre__now(pool->port);
-    plan p = {.pool = pool, .asked = amounts, .asked_count = count};
+    plan p;
+    plan_begin(&p, pool, amounts, count);
     uint64_t look_at = UINT64_MAX;
     bool needed = !suffices(&p), possible = cadre__evict_possible(pool, amounts, count);
     bool enough = gather(&p, &look_at) && choose(&p);
-    for (size_t i = 0; i < count; i++) say_device(&text, &p, amounts[i].device);
+    for (size_t i = 0; i < count; i++) say_device(&text, pool, amounts, count, amounts[i].device);
     say(&text, "%s\n",
         !needed    ? "granted at once"
         : enough   ? "granted after evictions"

@@ -34,7 +34,7 @@ void cadre__ledger_close(cadre_pool *pool)
 int cadre__ledger_check(cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
 {
     if (count && !amounts) return CADRE_EINVAL;
-    if (count > 1024) return cadre__pool_refuse(pool, CADRE_EINVAL, "count is %zu, above 1024", count);
+    if (count > CADRE__AMOUNTS_MAX) return cadre__pool_refuse(pool, CADRE_EINVAL, "count is %zu, above %d", count, CADRE__AMOUNTS_MAX);
     for (size_t i = 0; i < count; i++) {
         uint64_t sum = amounts[i].bytes;
         if (amounts[i].device >= pool->account_count)

@@ -4,6 +4,8 @@
 
 #include "pool/pool.h"
 
+#define CADRE__AMOUNTS_MAX 64 /* of one reservation */
+
 struct cadre__entry;
 
 struct cadre_reservation {

@@ -294,7 +294,7 @@ static void give_up_lonely(cadre__entry *entry, uint32_t wanted)
 {
     cadre_pool *pool = entry->pool;
     cadre__model *model = entry->model;
-    if (entry->reserving && wanted == 0) cancel_reserve(entry);
+    if (entry->reserving && model->ready + model->loading >= wanted) cancel_reserve(entry);
     bool lonely = model->loading > 0 && model->ready + model->loading > wanted && !model->queued && !entry->loads && !entry->pinned;
     if (!lonely) {
         entry->lonely_since = 0;
@@ -318,6 +318,7 @@ static void arm(cadre__entry *entry, uint64_t check_at)
     bool retries = entry->retry_at > entry->pool->now && (entry->model->queued || entry->loads || entry->pinned || entry->spec->entry.min_workers > 0);
     if (retries && entry->retry_at < due) due = entry->retry_at;
     if (entry->lonely_since && cadre__after(entry->lonely_since, GRACE_NS) < due) due = cadre__after(entry->lonely_since, GRACE_NS);
+    if (due < entry->pool->now) due = entry->pool->now;
     if (entry->due.place && entry->due.due == due) return;
     cadre__deadline_set(&entry->pool->deadlines, cadre__pool_allocator(entry->pool), &entry->due, due);
 }

@@ -60,7 +60,6 @@ int cadre__entry_admit(cadre__entry *entry, uint64_t timeout_ns, bool *probe)
         if (now < entry->retry_at)
             return refuse(entry, entry->status, "\"%.200s\" could not be loaded a moment ago: %.200s", entry->detail ? entry->detail : "");
         entry->refused = false;
-        entry->failures = 0;
     }
     if (!entry->model->ready && load_left(entry, now) > timeout_ns)
         return refuse(entry, CADRE_ETIMEDOUT, "\"%.200s\" is not loaded, and loading it takes longer than the request's deadline leaves%.1s", "");
@@ -143,12 +142,13 @@ void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detai
     cadre_pool *pool = entry->pool;
     cadre__model *model = entry->model;
     set_detail(entry, status, detail);
+    cadre__entry_touch(entry);
+    if (model->loading) return; /* the last one decides */
     entry->failures++;
     uint64_t backoff = cadre__ms(entry->spec->entry.retry_delay_ms);
     for (uint32_t i = 1; i < entry->failures && backoff < BACKOFF_MAX_NS; i++) backoff *= 2;
     entry->retry_at = cadre__after(pool->now, jittered(pool, backoff < BACKOFF_MAX_NS ? backoff : BACKOFF_MAX_NS));
-    cadre__entry_touch(entry);
-    if (model->ready || model->loading || entry->reserving) return; /* somebody may still serve */
+    if (model->ready || entry->reserving) return; /* somebody may still serve */
     if (!is_permanent(status) && entry->failures <= (uint32_t)entry->spec->entry.load_retries && !pool->closing) return;
     if (CADRE__FAULT(LOST_WAITERS)) return;
     entry->refused = true;
@@ -167,7 +167,7 @@ void cadre__entry_no_load(cadre__entry *entry, int status, const char *detail)
 void cadre__entry_worker_failed(cadre__entry *entry, cadre__worker *worker, int status, const char *detail)
 {
     if (entry->weights && entry->weights->status < 0) cadre__entry_drop_weights(entry);
-    if (worker->status == CADRE_ECANCELED || entry->stopped) { /* it was told to end */
+    if (worker->status == CADRE_ECANCELED || worker->status == CADRE_ECLOSED || entry->stopped) { /* it was told to end */
         cadre__entry_touch(entry);
         return;
     }

@@ -170,7 +170,7 @@ static void conclude(cadre_pool *pool, cadre__addition *addition)
     char detail[sizeof addition->detail];
     memcpy(detail, status < 0 ? addition->detail : "", status < 0 ? sizeof detail : 1);
     cadre__list_remove(&addition->link);
-    pool->additions--;
+    if (!told) pool->additions--;
     addition_free(addition);
     if (status < 0) cadre__log(pool->port, CADRE_LOG_ERROR, "registry: %s (%s)", detail, cadre_err_name(status));
     if (status < 0) {
