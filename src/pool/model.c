@@ -289,8 +289,8 @@ static cadre__job *take(cadre_request *request)
     cadre__model_unqueue(request);
     request->state = CADRE__RUNNING;
     request->model->running++;
-    request->begun_at = request->pool->now;
-    if (request->job->kind->equip) request->job->kind->equip(&request->pool->heap, request->job, request->model);
+    cadre__request_begun(request);
+    if (request->job->kind->equip) request->job->kind->equip(&request->model->pool->heap, request->job, request->model);
     return request->job;
 }
 

@@ -82,16 +82,13 @@ static cadre_request *make_request(cadre__model *model, const cadre__submission 
     const cadre_request_options *options = submission->options;
     cadre_request *request = cadre__heap_zero(&pool->heap, sizeof *request);
     if (!request) return NULL;
-    request->pool = pool;
     request->model = model;
-    request->wake.deliver = deliver_wake;
     request->deadline.fire = deadline_fired;
     request->queued_at = cadre__pool_now(pool);
     request->data = submission->data;
     request->on_part = submission->on_part;
     request->on_done = submission->on_done;
     request->priority = options->priority == CADRE_DEFAULT ? CADRE_PRIORITY_NORMAL : (uint8_t)options->priority;
-    request->held_last = &request->held;
     request->probe = model->next_probe;
     request->id = cadre__table_add(&pool->requests, allocator, request);
     bool timed = options->timeout_ms != CADRE_DEFAULT && options->timeout_ms != CADRE_NEVER;
@@ -137,14 +134,28 @@ void cadre__piece_free(const cadre_allocator *allocator, cadre__piece *piece)
     cadre__free(allocator, piece, sizeof *piece + piece->length + 1);
 }
 
+static void hold_piece(cadre_request *request, cadre__piece *piece)
+{
+    cadre__node *node = &piece->message.node;
+    node->next = request->held ? request->held->next : node;
+    if (request->held) request->held->next = node;
+    request->held = node;
+}
+
+/* The oldest. */
+static cadre__piece *take_held(cadre_request *request)
+{
+    cadre__node *oldest = request->held->next;
+    if (oldest == request->held)
+        request->held = NULL;
+    else
+        request->held->next = oldest->next;
+    return CADRE__CONTAINER(oldest, cadre__piece, message.node);
+}
+
 static void drop_held(cadre_request *request)
 {
-    while (request->held) {
-        cadre__piece *piece = CADRE__CONTAINER(request->held, cadre__piece, message.node);
-        request->held = request->held->next;
-        cadre__piece_free(cadre__pool_allocator(request->pool), piece);
-    }
-    request->held_last = &request->held;
+    while (request->held) cadre__piece_free(cadre__pool_allocator(request->model->pool), take_held(request));
 }
 
 cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed)
@@ -171,26 +182,38 @@ static void wake(cadre_request *request)
 {
     if (request->waking) return;
     request->waking = true;
-    cadre__pool_defer(request->pool, &request->wake);
+    request->wake.deliver = deliver_wake;
+    cadre__pool_defer(request->model->pool, &request->wake);
+}
+
+void cadre__request_begun(cadre_request *request)
+{
+    uint64_t now = request->model->pool->now, us = now > request->queued_at ? (now - request->queued_at) / 1000 : 0;
+    request->waited_us = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
+    request->begun = true;
+}
+
+static uint64_t begun_at(const cadre_request *request)
+{
+    return request->queued_at + (uint64_t)request->waited_us * 1000;
 }
 
 static void trace_request(const cadre_request *request)
 {
-    cadre_pool *pool = request->pool;
+    cadre_pool *pool = request->model->pool;
     char arguments[96];
     snprintf(arguments, sizeof arguments, "\"request\": %llu, \"status\": \"%s\"", (unsigned long long)request->id, cadre_err_name(request->status));
-    uint64_t began = request->begun_at ? request->begun_at : pool->now;
+    uint64_t began = request->begun ? begun_at(request) : pool->now;
     cadre__trace_span(pool, 0, request->model->key, "wait", request->queued_at, began, arguments);
-    if (request->begun_at) cadre__trace_span(pool, cadre_request_worker(request), request->model->key, "run", began, pool->now, arguments);
+    if (request->begun) cadre__trace_span(pool, cadre_request_worker(request), request->model->key, "run", began, pool->now, arguments);
 }
 
 /* What became of it, counted. */
 static void count(cadre_request *request)
 {
-    cadre_pool *pool = request->pool;
+    cadre_pool *pool = request->model->pool;
     cadre__model *model = request->model;
-    uint64_t now = pool->now, began = request->begun_at ? request->begun_at : now;
-    uint64_t waited = began > request->queued_at ? began - request->queued_at : 0, ran = request->begun_at && now > began ? now - began : 0;
+    uint64_t now = pool->now, waited = (uint64_t)request->waited_us * 1000, began = begun_at(request), ran = request->begun && now > began ? now - began : 0;
     switch (request->status) {
     case CADRE_ECANCELED: pool->stats.cancelled++, model->stats.cancelled++; break;
     case CADRE_ETIMEDOUT: pool->stats.timed_out++, model->stats.timed_out++; break;
@@ -200,20 +223,20 @@ static void count(cadre_request *request)
         else
             pool->stats.done++, model->stats.done++;
     }
-    if (request->begun_at) {
+    if (request->begun) {
         cadre__histogram_note(&pool->stats.wait, waited);
         cadre__histogram_note(&pool->stats.run, ran);
         model->stats.wait_ns += waited;
         model->stats.run_ns += ran;
     }
     if (pool->trace) trace_request(request);
-    if (model->entry) cadre__entry_answered(model->entry, request->status, request->detail, request->begun_at != 0, ran, request->probe);
+    if (model->entry) cadre__entry_answered(model->entry, request->status, request->detail, request->begun, ran, request->probe);
 }
 
 /* Tells the host and frees the record. The state is consistent before: the id is stale, the counts are down. */
 static void finish(cadre_request *request)
 {
-    cadre_pool *pool = request->pool;
+    cadre_pool *pool = request->model->pool;
     cadre__model *model = request->model;
     cadre__table_remove(&pool->requests, request->id);
     cadre__deadline_clear(&pool->deadlines, &request->deadline);
@@ -232,7 +255,7 @@ static void finish(cadre_request *request)
 
 void cadre__request_end(cadre_request *request, int status, const char *detail)
 {
-    cadre_pool *pool = request->pool;
+    cadre_pool *pool = request->model->pool;
     cadre__model *model = request->model;
     if (request->state == CADRE__ENDING) return;
     if (request->state == CADRE__QUEUED) {
@@ -278,7 +301,7 @@ static void consume(cadre_request *request, cadre__piece *piece)
         if (before >= job->window) cadre__thread_nudge(&job->worker->runner->thread);
     }
     request->on_part.text(request, piece->text, piece->length);
-    cadre__piece_free(cadre__pool_allocator(request->pool), piece);
+    cadre__piece_free(cadre__pool_allocator(request->model->pool), piece);
 }
 
 void cadre__deliver_piece(cadre_pool *pool, cadre__message *message)
@@ -288,9 +311,7 @@ void cadre__deliver_piece(cadre_pool *pool, cadre__message *message)
     if (!request) {
         cadre__piece_free(cadre__pool_allocator(pool), piece);
     } else if (request->paused || request->held) {
-        message->node.next = NULL;
-        *request->held_last = &message->node;
-        request->held_last = &message->node.next;
+        hold_piece(request, piece);
     } else {
         consume(request, piece);
     }
@@ -298,12 +319,7 @@ void cadre__deliver_piece(cadre_pool *pool, cadre__message *message)
 
 static void hand_out_held(cadre_request *request)
 {
-    while (request->held && !request->paused && request->state != CADRE__ENDING) {
-        cadre__piece *piece = CADRE__CONTAINER(request->held, cadre__piece, message.node);
-        request->held = request->held->next;
-        if (!request->held) request->held_last = &request->held;
-        consume(request, piece);
-    }
+    while (request->held && !request->paused && request->state != CADRE__ENDING) consume(request, take_held(request));
 }
 
 static void deliver_wake(cadre_pool *pool, cadre__message *message)
@@ -327,7 +343,8 @@ static void wait_again(cadre_request *request, cadre__job *job)
     request->job = job;
     job->request = request;
     request->state = CADRE__QUEUED;
-    request->begun_at = 0;
+    request->begun = false;
+    cadre__list_init(&request->link);
     cadre__model_requeue(request);
 }
 
@@ -336,7 +353,7 @@ static bool move_job(cadre__job *job)
 {
     cadre_request *request = job->request;
     if (!request) return false;
-    cadre_pool *pool = request->pool;
+    cadre_pool *pool = request->model->pool;
     cadre__job *copy = cadre__heap_take(&pool->heap, job->bytes);
     if (!copy) return false;
     memset(copy, 0, sizeof *copy); /* the rest of the old head is its thread's */
@@ -449,7 +466,7 @@ cadre_request_id cadre_request_get_id(const cadre_request *request)
 
 cadre_pool *cadre_request_pool(const cadre_request *request)
 {
-    return request->pool;
+    return request->model->pool;
 }
 
 const char *cadre_request_key(const cadre_request *request)

@@ -27,24 +27,28 @@ typedef union cadre__on_done {
     cadre_image_cb image;
 } cadre__on_done;
 
+/* 128 bytes: a million may wait. */
 struct cadre_request {
     cadre_request_id id;
-    cadre_pool *pool;
     struct cadre__model *model;
-    cadre__list link;    /* in its model's queue */
-    cadre__message wake; /* deferred: ends it, or hands out held pieces */
+    union {
+        cadre__list link;    /* QUEUED: in its model's queue */
+        cadre__message wake; /* later, deferred: ends it, or hands out held pieces */
+    };
     cadre__deadline deadline;
-    uint64_t queued_at, begun_at; /* begun_at: when a worker got it */
+    uint64_t queued_at;
     cadre__job *job;
     void *data;
     cadre__on_part on_part;
     cadre__on_done on_done;
-    cadre__node *held, **held_last; /* pieces that wait for resume */
+    cadre__node *held; /* pieces that wait for resume: the newest, in a ring */
     char *detail;
     int32_t status;
+    uint32_t waited_us; /* from then to a worker */
     uint8_t state, priority;
-    bool paused, waking, probe; /* probe: of a breaker that is half open */
+    bool begun, paused, waking, probe; /* begun: a worker got it; probe: of a breaker that is half open */
 };
+_Static_assert(sizeof(void *) > 8 || sizeof(struct cadre_request) <= 128, "a request's record has grown");
 
 /* What a capability hands in: a job whose payload is checked and made. */
 typedef struct cadre__submission {
@@ -54,6 +58,9 @@ typedef struct cadre__submission {
     cadre__on_part on_part;
     cadre__on_done on_done;
 } cadre__submission;
+
+/* Notes that a worker has got it. */
+void cadre__request_begun(cadre_request *request);
 
 /* The first half of a request function: the options are sane, the key is served by this capability, the queue has room. Nothing is consumed. */
 int cadre__request_admit(cadre_pool *pool, cadre_capability capability, const char *key, const cadre_request_options *options, struct cadre__model **model);
