@@ -254,7 +254,7 @@ static void a_trace_ends_with_an_abandoned_reaper(void **state)
         cadre_pool_options options = traced();
         fixture *fx = fixture_begin_with(&options);
         script *s = script_ready(fx, CADRE_TEXT_TO_TEXT, "m");
-        hold_reaper(fx);
+        hold_reaper(fx)->abandoned = true;
         if (handed) fixture_advance(fx, 2000);
         until_done(ask(s, "hello"));
         cadre_close_options close = CADRE_CLOSE_OPTIONS_INIT;
