@@ -325,6 +325,14 @@ static cadre__job *gather(cadre__model *model)
     return first;
 }
 
+/* What is left in the queue may pay for another worker. */
+static void note_backlog(cadre__model *model)
+{
+    bool behind = model->queued && cadre__list_empty(&model->free_workers);
+    if (behind && !model->behind) cadre__entry_touch(model->entry);
+    model->behind = behind;
+}
+
 static void dispatch(cadre__model *model)
 {
     while (model->queued && !cadre__list_empty(&model->free_workers) && (!model->turn_end || cadre__model_has_turn(model))) {
@@ -345,6 +353,7 @@ void cadre__models_dispatch(cadre_pool *pool)
         cadre__model *model = CADRE__CONTAINER(pool->dirty.next, cadre__model, dirty);
         cadre__list_remove(&model->dirty);
         dispatch(model);
+        if (model->entry) note_backlog(model);
     }
 }
 

@@ -33,6 +33,7 @@ typedef struct cadre__model {
     bool detached;              /* no longer found by its key */
     bool next_probe;            /* the request that is being admitted is one of the breaker's */
     uint64_t turn_end;          /* what came after this waits for the model's next turn; 0: it has no end */
+    bool behind;                /* more waits than its workers take, and its entry was told */
     cadre__list starved;        /* waits for cores */
     cadre__model_stats stats;
 } cadre__model;

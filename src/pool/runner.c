@@ -322,6 +322,7 @@ static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work)
 {
     cadre__runner *runner = CADRE__CONTAINER(thread, cadre__runner, thread);
     take(runner, work);
+    atomic_store_explicit(&runner->resting, false, memory_order_relaxed);
     set_busy(runner, true);
     if (!runner->tried) attach(runner);
     bool stepped = false;
@@ -340,6 +341,7 @@ static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work)
     if (stepped) return CADRE__TURN_AGAIN;
     if (!runner->stopping || runner->active || runner->todo) {
         set_busy(runner, false);
+        atomic_store_explicit(&runner->resting, true, memory_order_relaxed);
         return CADRE__TURN_WAIT;
     }
     if (!cadre__inbox_empty(&thread->inbox)) return CADRE__TURN_AGAIN; /* the pool is gone, and jobs came before `stop` */
@@ -360,7 +362,11 @@ static void wait_for_window(cadre_op *op)
 {
     cadre__thread *thread = &op->runner->thread;
     while (!cadre_op_cancelled(op) && atomic_load_explicit(&op->pieces, memory_order_seq_cst) >= op->window) {
-        if (!thread->executor->thread_wait(thread)) return;
+        atomic_store_explicit(&op->runner->resting, true, memory_order_relaxed);
+        bool waited = thread->executor->thread_wait(thread);
+        cadre_op_heartbeat(op);
+        atomic_store_explicit(&op->runner->resting, false, memory_order_relaxed);
+        if (!waited) return;
         atomic_store_explicit(&thread->nudge, false, memory_order_seq_cst);
     }
 }

@@ -24,6 +24,7 @@ typedef struct cadre__runner {
     int status; /* of attach */
     cadre__task joining;
     _Atomic uint64_t beat;        /* the latest sign of life; relaxed, looked at when one is overdue */
+    atomic_bool resting;          /* it waits for the loop, so it is not hung; relaxed */
     _Atomic uint64_t nanoseconds; /* a recent mean of what a job takes, per slot; relaxed, a hint for how far ahead to hand out jobs */
 
     /* the thread */

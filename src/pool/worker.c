@@ -599,6 +599,7 @@ static void set_aside(cadre__worker *worker)
 {
     cadre_pool *pool = worker->pool;
     cadre__model *model = worker->model;
+    bool served = !worker->ended;
     worker->ended = worker->hung = true;
     worker->status = CADRE_EHUNG;
     if (worker->oldest) {
@@ -606,7 +607,8 @@ static void set_aside(cadre__worker *worker)
         cadre__worker_publish(worker);
     }
     cadre__thread_stop(&worker->runner->thread);
-    leave_service(worker, CADRE_WORKER_ABANDONED);
+    if (served) leave_service(worker, CADRE_WORKER_ABANDONED);
+    worker->state = CADRE_WORKER_ABANDONED;
     pool->stats.hung++;
     cadre__event(pool, CADRE_EVENT_WORKER_HUNG, model->key, worker->id, CADRE_EHUNG, 0, 0, "no sign of life for %llu ms",
                  (unsigned long long)(worker->hang_ns / CADRE__NS_PER_MS));
@@ -625,6 +627,7 @@ static void watch(cadre_pool *pool, cadre__deadline *deadline)
     cadre__worker *worker = CADRE__CONTAINER(deadline, cadre__worker, watch);
     uint64_t beat = atomic_load_explicit(&worker->runner->beat, memory_order_relaxed), due = cadre__after(beat, worker->hang_ns);
     if (worker->hung || worker->running == 0) return;
+    if (atomic_load_explicit(&worker->runner->resting, memory_order_relaxed)) due = cadre__after(pool->now, worker->hang_ns); /* its consumers have paused */
     if (due > pool->now || CADRE__FAULT(NO_HANG))
         cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), deadline, due > pool->now ? due : cadre__after(pool->now, worker->hang_ns));
     else

@@ -30,12 +30,24 @@ static uint64_t queue_ns(const cadre__entry *entry)
     return drain / lanes;
 }
 
+/* How many jobs its free workers take at once. */
+static uint64_t rooms(const cadre__model *model)
+{
+    uint64_t sum = 0;
+    CADRE__LIST_FOR (node, &model->free_workers) {
+        const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, free_link);
+        uint32_t most = worker->capacity + worker->ahead;
+        sum += most > worker->running ? most - worker->running : 0;
+    }
+    return sum;
+}
+
 /* Another worker pays when the queue is longer than what bringing it takes, twice over, and a core is free for it. */
 static bool pays(const cadre__entry *entry, uint64_t *check_at)
 {
     const cadre__model *model = entry->model;
     cadre_pool *pool = entry->pool;
-    if (!cadre__list_empty(&model->free_workers) || model->loading || entry->reserving || model->turn_end) return false;
+    if (model->queued <= rooms(model) || model->loading || entry->reserving || model->turn_end) return false;
     uint64_t threshold = 2 * entry->load_ns > SCALE_NS ? 2 * entry->load_ns : SCALE_NS;
     uint64_t again = cadre__after(pool->now, threshold);
     if (again < *check_at) *check_at = again;
