@@ -159,14 +159,10 @@
     X(structs_of_an_older_header_are_accepted)                                                                                                                 \
     X(an_error_detail_is_empty_before_the_first_error)
 
-#ifdef CADRE_TEST_REGISTRY
 #define REGISTRY_TESTS_nomem(X)                                                                                                                                \
     X(without_memory_a_registry_entry_fails_cleanly)                                                                                                           \
     X(without_memory_reservations_that_wait_fail_cleanly)                                                                                                      \
     X(without_memory_a_manifest_fails_cleanly)
-#else
-#define REGISTRY_TESTS_nomem(X)
-#endif
 #define TESTS_nomem(X)                                                                                                                                         \
     X(without_memory_futures_and_posts_fail_cleanly)                                                                                                           \
     X(without_memory_text_by_slots_fails_cleanly)                                                                                                              \
@@ -252,5 +248,92 @@
     X(every_message_of_options_says_where)                                                                                                                     \
     X(the_nearest_name_is_at_most_a_third_away)                                                                                                                \
     X(without_memory_options_and_copies_fail_cleanly)
+
+#define TESTS_scaling(X)                                                                                                                                       \
+    X(forty_requests_of_a_cold_model_start_initial_workers_loads)                                                                                              \
+    X(nothing_is_loaded_before_somebody_asks)                                                                                                                  \
+    X(initial_workers_never_pass_the_maximum)                                                                                                                  \
+    X(a_queue_that_is_longer_than_two_loads_brings_another_worker)                                                                                             \
+    X(workers_come_one_by_one_up_to_the_maximum)                                                                                                               \
+    X(a_further_worker_waits_for_a_core)                                                                                                                       \
+    X(a_further_worker_takes_free_memory_and_evicts_nobody)                                                                                                    \
+    X(idle_workers_go_down_to_the_minimum)                                                                                                                     \
+    X(a_worker_that_is_used_stays)                                                                                                                             \
+    X(without_an_idle_timeout_workers_stay)                                                                                                                    \
+    X(the_minimum_is_there_from_the_addition_on_and_comes_back)                                                                                                \
+    X(shared_weights_stay_until_the_last_worker_goes)                                                                                                          \
+    X(each_new_worker_is_warmed_up_first)                                                                                                                      \
+    X(a_warm_up_that_fails_costs_nothing)                                                                                                                      \
+    X(a_pinned_model_is_loaded_and_never_idle_for_too_long)                                                                                                    \
+    X(a_pinned_model_comes_back_after_a_crash)                                                                                                                 \
+    X(a_load_by_hand_tells_when_a_worker_is_ready)                                                                                                             \
+    X(a_load_of_what_is_ready_is_told_on_a_later_turn)                                                                                                         \
+    X(a_load_by_hand_that_fails_is_told_why)                                                                                                                   \
+    X(an_unload_is_told_when_the_memory_is_free)                                                                                                               \
+    X(requests_that_come_during_an_unload_load_it_again)                                                                                                       \
+    X(an_unload_ends_a_load)                                                                                                                                   \
+    X(a_load_for_which_nobody_waits_is_cancelled_after_five_seconds)                                                                                           \
+    X(somebody_who_comes_within_the_grace_keeps_the_load)
+
+#define TESTS_evict(X)                                                                                                                                         \
+    X(an_idle_model_makes_room_and_comes_back_when_it_is_asked)                                                                                                \
+    X(what_is_cheapest_to_bring_back_goes_first)                                                                                                               \
+    X(among_equals_the_one_used_longest_ago_goes)                                                                                                              \
+    X(what_was_asked_for_long_ago_counts_less)                                                                                                                 \
+    X(what_turned_out_superfluous_is_spared)                                                                                                                   \
+    X(only_what_helps_on_the_device_leaves)                                                                                                                    \
+    X(further_workers_go_before_the_last_one_and_its_weights)                                                                                                  \
+    X(pinned_models_minimums_and_the_hosts_own_never_leave)                                                                                                    \
+    X(what_is_above_the_minimum_leaves)                                                                                                                        \
+    X(nobody_leaves_for_a_plan_that_does_not_suffice)                                                                                                          \
+    X(a_model_that_was_loaded_for_nobody_yet_stays_for_its_residency)                                                                                          \
+    X(the_residency_is_the_entrys)                                                                                                                             \
+    X(two_models_with_room_for_one_are_both_served)                                                                                                            \
+    X(a_model_that_is_never_idle_ends_its_turn)                                                                                                                \
+    X(the_next_load_begins_when_the_victims_memory_is_back)                                                                                                    \
+    X(waiting_reservations_are_served_by_priority_then_arrival)                                                                                                \
+    X(what_the_host_has_taken_meanwhile_ends_a_wait_that_is_in_vain)                                                                                           \
+    X(the_priority_of_an_entry_is_that_of_its_loads)                                                                                                           \
+    X(a_small_load_passes_a_big_one_that_waits)                                                                                                                \
+    X(a_reservation_of_the_hosts_makes_room)                                                                                                                   \
+    X(a_reservation_that_waits_ends_by_cancel_deadline_and_close)                                                                                              \
+    X(a_reservation_is_checked)                                                                                                                                \
+    X(the_plan_can_be_read)                                                                                                                                    \
+    X(what_a_worker_takes_is_measured_and_kept)                                                                                                                \
+    X(shared_weights_are_measured_apart_from_workers)                                                                                                          \
+    X(the_backends_estimate_is_taken_when_the_entry_says_nothing)                                                                                              \
+    X(the_systems_pressure_evicts_the_cheapest_idle_model)                                                                                                     \
+    X(the_ledgers_own_level_is_told)
+
+#define TESTS_failure(X)                                                                                                                                       \
+    X(a_failed_load_keeps_its_error_and_its_words)                                                                                                             \
+    X(a_load_that_may_pass_is_tried_again_with_growing_delays)                                                                                                 \
+    X(a_retry_that_succeeds_serves_who_waited)                                                                                                                 \
+    X(an_error_that_stays_is_not_tried_again)                                                                                                                  \
+    X(nobody_waits_nothing_is_tried_again)                                                                                                                     \
+    X(after_a_failure_requests_are_refused_with_the_reason_until_the_next_attempt)                                                                             \
+    X(a_host_that_asks_by_hand_is_not_put_off)                                                                                                                 \
+    X(one_of_two_loads_that_fails_harms_nobody)                                                                                                                \
+    X(shared_weights_that_fail_fail_all_who_wait_and_are_loaded_again)                                                                                         \
+    X(a_load_has_the_entrys_timeouts)                                                                                                                          \
+    X(a_deadline_that_a_load_cannot_meet_is_refused_at_once)                                                                                                   \
+    X(a_full_queue_says_when_to_come_back)                                                                                                                     \
+    X(a_model_that_keeps_failing_rests_is_tried_and_serves_again)                                                                                              \
+    X(a_success_resets_the_count_of_failures)                                                                                                                  \
+    X(half_open_lets_so_many_through_at_a_time)                                                                                                                \
+    X(a_probe_that_fails_opens_it_again)                                                                                                                       \
+    X(probes_that_outlive_their_round_still_count)                                                                                                             \
+    X(who_waits_when_it_opens_is_told)                                                                                                                         \
+    X(what_a_client_does_wrong_does_not_count)                                                                                                                 \
+    X(without_a_breaker_nothing_rests)
+
+#define TESTS_hang(X)                                                                                                                                          \
+    X(a_worker_that_hangs_is_set_aside_and_replaced)                                                                                                           \
+    X(what_a_hung_worker_had_not_begun_goes_to_another)                                                                                                        \
+    X(signs_of_life_keep_a_worker)                                                                                                                             \
+    X(the_entry_says_when_a_worker_hangs)                                                                                                                      \
+    X(a_hung_worker_gives_its_place_to_one_more_load_only_when_there_is_memory)                                                                                \
+    X(a_worker_that_says_it_is_broken_is_replaced)                                                                                                             \
+    X(nothing_more_is_begun_on_a_broken_worker)
 
 #endif

@@ -139,6 +139,7 @@ static int model_attach(void *self, cadre_op *op)
     script_record(m->s, OP_ATTACH, NULL, 0);
     m->attached = true;
     check_op(m, op);
+    if (m->s->measured_attach) cadre_op_measured(op, CADRE_DEVICE_HOST, m->s->measured_attach);
     int rc = scripted_failure(m->s, OP_ATTACH, op);
     script_leave(m->s, OP_ATTACH);
     return rc;

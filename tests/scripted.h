@@ -43,6 +43,14 @@ typedef struct script {
     bool keep_weights;           /* the test releases the weights itself */
     bool exit_untold;            /* on_exit is not called */
     bool abandoned;              /* the load's thread is given up: release may run on it */
+    bool registered;             /* an entry of the registry: its loader is called for each worker */
+    /* what only tests/scripted_backend.c reads */
+    cadre_memory_need estimate[2]; /* said by open */
+    size_t estimate_count;
+    uint64_t measured_load, measured_attach; /* what it turns out to take on the host; 0: it does not say */
+    uint32_t heartbeat_ms, fixed_threads;
+    int open_status;
+    atomic_int closed; /* its backend's close has run so often */
     script_settle settle;
     gate gates[OP_COUNT];
     const void *expected[8]; /* parameter structs of which each input must equal one */
@@ -84,6 +92,8 @@ void script_expect(script *s, const void *params);
 /* "attach generate:hello destroy"; in the script's buffer. Loads are left out: they are what differs between the kinds. */
 const char *script_trace(script *s);
 size_t script_count(script *s, script_op op, const char *tag);
+/* Adds it to the registry by its typed loader. Consumes one release, as a spawn does. */
+int script_add_typed(script *s, const cadre_entry *entry, cadre_registry_cb cb, void *data);
 float script_hash(const void *bytes, size_t length);
 /* The answer to a prompt, into buffer. */
 const char *script_answer(const script *s, const char *prompt, char *buffer, size_t size);

@@ -30,7 +30,7 @@ static void payload_destroy(void *data)
     fixture_wake(s->fx);
 }
 
-static cadre_weights_value payload_new(script *s)
+cadre_weights_value script_payload(script *s)
 {
     payload *p = malloc(sizeof *p);
     if (!p) abort();
@@ -39,13 +39,19 @@ static cadre_weights_value payload_new(script *s)
     return (cadre_weights_value){sizeof(cadre_weights_value), p, payload_destroy, &payload_type};
 }
 
+bool script_owns(script *s, cadre_weights *weights)
+{
+    payload *p = weights ? cadre_weights_payload(weights) : NULL;
+    return p && p->s == s && cadre_weights_type(weights) == &payload_type;
+}
+
 static int said(script *s, cadre_load_context *context, int status)
 {
     return s->detail ? cadre_load_fail(context, status, "%s", s->detail) : status;
 }
 
 /* On a loader thread: what a blocking load and a blocking load of weights have in common. */
-static int load_somewhere(script *s, cadre_load_context *context)
+int script_load_here(script *s, cadre_load_context *context)
 {
     if (fixture_on_loop(s->fx)) fixture_fault(s->fx, "a blocking load runs on the loop");
     if (cadre_load_threads(context) < 1) fixture_fault(s->fx, "cadre_load_threads is 0");
@@ -63,8 +69,8 @@ static int load_somewhere(script *s, cadre_load_context *context)
 static int weights_load(cadre_load_context *context, void *data, cadre_weights_value *out)
 {
     script *s = data;
-    int rc = load_somewhere(s, context);
-    if (rc == 0) *out = payload_new(s);
+    int rc = script_load_here(s, context);
+    if (rc == 0) *out = script_payload(s);
     return rc;
 }
 
@@ -84,7 +90,7 @@ static void fetch_resolve(fetch *f)
     cadre_weights_value weights;
     void *value = f->weights ? (void *)&weights : (void *)&model;
     if (f->weights)
-        weights = payload_new(s);
+        weights = script_payload(s);
     else
         script_fill(s, &model);
     int rc = cadre_promise_resolve(f->promise, f->weights ? CADRE_VALUE_WEIGHTS : (cadre_value_type)s->capability, value);
@@ -145,7 +151,7 @@ static void fetch_start(script *s, cadre_promise *promise, bool weights)
     helper_start(&f->thread, fetch_run, f);
 }
 
-static int fetch_weights(script *s, cadre_weights_future **out)
+int script_fetch(script *s, cadre_weights_future **out)
 {
     cadre_weights_promise *promise = NULL;
     int rc = cadre_weights_promise_create(s->fx->pool, &promise, out);
@@ -159,7 +165,7 @@ static bool load_called(script *s, cadre_load_context *context)
 {
     fixture *fx = s->fx;
     if (!fixture_on_loop(fx) || fx->calling) fixture_fault(fx, "a loader runs inside a call, or off the loop");
-    if (++s->load_calls > s->spawned_ok) fixture_fault(fx, "a loader is called twice");
+    if (++s->load_calls > s->spawned_ok && !s->registered) fixture_fault(fx, "a loader is called twice");
     if (cadre_load_pool(context) != fx->pool || cadre_load_loop(context) != &fx->loop) fixture_fault(fx, "the context has another pool or loop");
     if (strcmp(cadre_load_key(context), s->key) != 0) fixture_fault(fx, "the context's key is %s", cadre_load_key(context));
     if (cadre_load_worker(context) == 0) fixture_fault(fx, "the context has no worker");
@@ -174,7 +180,7 @@ static int make(script *s, cadre_load_context *context, cadre_weights *source, m
     if (strcmp(cadre_load_key(context), s->key) != 0 || cadre_load_worker(context) == 0) fixture_fault(s->fx, "the context's key or worker is wrong");
     if (s->kind == KIND_BLOCKING) {
         if (source) fixture_fault(s->fx, "a blocking load without a source got one");
-        int rc = load_somewhere(s, context);
+        int rc = script_load_here(s, context);
         if (rc < 0) return rc;
     } else {
         payload *p = source ? cadre_weights_payload(source) : NULL;
@@ -246,7 +252,7 @@ static void on_progress(cadre_pool *pool, cadre_worker_id worker, const cadre_pr
         if (s->kind == KIND_PRELOADED) return cadre_##NAME##_load_shared(context, s->weights, NAME##_make, s);                                                 \
         if (s->kind == KIND_CHAINED) {                                                                                                                         \
             cadre_weights_future *fetched = NULL;                                                                                                              \
-            if (fetch_weights(s, &fetched) < 0) return NULL;                                                                                                   \
+            if (script_fetch(s, &fetched) < 0) return NULL;                                                                                                   \
             cadre_##NAME##_future *chained = cadre_##NAME##_load_blocking(context, fetched, NAME##_make, s);                                                   \
             cadre_weights_future_release(fetched);                                                                                                             \
             return chained;                                                                                                                                    \
@@ -261,6 +267,11 @@ static void on_progress(cadre_pool *pool, cadre_worker_id worker, const cadre_pr
     {                                                                                                                                                          \
         const cadre_##NAME##_loader loader = {sizeof loader, NAME##_load, s, loader_release};                                                                  \
         return cadre_spawn_##NAME(s->fx->pool, s->key, &loader, owned, options, on_ready, s, &s->worker);                                                      \
+    }                                                                                                                                                          \
+    static int NAME##_add(script *s, const cadre_entry *entry, cadre_registry_cb cb, void *data)                                                               \
+    {                                                                                                                                                          \
+        const cadre_##NAME##_loader loader = {sizeof loader, NAME##_load, s, loader_release};                                                                  \
+        return cadre_registry_add_##NAME(s->fx->pool, entry, &loader, cb, data);                                                                               \
     }
 
 FAMILY(text_to_text)
@@ -283,7 +294,7 @@ int script_spawn_with(script *s, cadre_reservation *owned, const cadre_spawn_opt
     int rc = 0;
     s->fx->calling++;
     if (s->kind == KIND_PRELOADED && !s->weights) {
-        rc = s->weights_promise ? fetch_weights(s, &s->weights) : cadre_weights_load_blocking(s->fx->pool, weights_load, s, weights_release, NULL, &s->weights);
+        rc = s->weights_promise ? script_fetch(s, &s->weights) : cadre_weights_load_blocking(s->fx->pool, weights_load, s, weights_release, NULL, &s->weights);
         s->weights_started += !s->weights_promise;
     }
     if (rc < 0) {
@@ -297,6 +308,22 @@ int script_spawn_with(script *s, cadre_reservation *owned, const cadre_spawn_opt
         else if (atomic_load(&s->released) != released + 1)
             fixture_fault(s->fx, "a spawn that failed did not release its loader");
     }
+    s->fx->calling--;
+    return rc;
+}
+
+int script_add_typed(script *s, const cadre_entry *entry, cadre_registry_cb cb, void *data)
+{
+    static int (*const add[CADRE_CAPABILITY_COUNT])(script *, const cadre_entry *, cadre_registry_cb, void *) = {
+        text_to_text_add, text_embedding_add, image_embedding_add, vision_add, text_to_image_add};
+    s->registered = true;
+    s->spawned++;
+    s->fx->calling++;
+    if (s->kind == KIND_PRELOADED && !s->weights) {
+        assert_status(cadre_weights_load_blocking(s->fx->pool, weights_load, s, weights_release, NULL, &s->weights), 0);
+        s->weights_started++;
+    }
+    int rc = add[s->capability](s, entry, cb, data);
     s->fx->calling--;
     return rc;
 }

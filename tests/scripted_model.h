@@ -30,6 +30,13 @@ void script_gate(script *s, script_op op);
 void script_fill(script *s, model_value *out);
 void model_destroy(void *self);
 
+/* On a loader thread: a blocking load's gate, progress and status. */
+int script_load_here(script *s, cadre_load_context *context);
+/* Loop thread: a promise of weights that a thread of the test's own keeps. */
+int script_fetch(script *s, cadre_weights_future **out);
+cadre_weights_value script_payload(script *s);
+bool script_owns(script *s, cadre_weights *weights);
+
 /* Any thread: a fault unless the input equals one of the script's expected parameters. */
 void check_generation(script *s, const cadre_generation_input *input);
 void check_embed(script *s, const char *text, const char *task, int truncate);

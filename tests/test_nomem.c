@@ -291,8 +291,7 @@ static void weights_and_promises(fixture *fx)
     settle(fx);
 }
 
-#ifdef CADRE_TEST_REGISTRY
-/* ---- the registry: nothing is tried again, since the clock stands still ---- */
+/* ---- the registry ---- */
 
 typedef struct heard {
     int count, status;
@@ -306,6 +305,15 @@ static void on_registry(cadre_pool *pool, int status, const char *detail, void *
     h->status = status;
 }
 
+/* A load that failed is tried again after a while; its clock is this one. */
+static void pass_time(fixture *fx, const int *count)
+{
+    for (int i = 0; i < 20 && !*count; i++) {
+        settle(fx);
+        if (!*count) fixture_advance(fx, 1000);
+    }
+}
+
 /* Waits for the answer of a call; whether all went well. */
 static bool went(fixture *fx, int rc, heard *h)
 {
@@ -313,6 +321,7 @@ static bool went(fixture *fx, int rc, heard *h)
         assert_true(no_memory(rc) || rc == CADRE_ENOENT || rc == CADRE_EBUSY);
         return false;
     }
+    pass_time(fx, &h->count);
     run_until_int(fx, &h->count, 1);
     if (h->status != 0) assert_true(no_memory(h->status) || h->status == CADRE_EBACKEND || h->status == CADRE_ENOENT || h->status == CADRE_EWORKER);
     bool well = h->status == 0;
@@ -462,7 +471,6 @@ static void registry_manifest(fixture *fx)
     if (rc == 0) run_until_int(fx, &h.count, 1);
     fixture_close(fx, NULL); /* the backend lives on this stack */
 }
-#endif
 
 static void run_scenario(const char *name, scenario run)
 {
@@ -511,12 +519,11 @@ static void run_scenario(const char *name, scenario run)
     static void NAME(void **state)                                                                                                                             \
     {                                                                                                                                                          \
         (void)state;                                                                                                                                           \
-        run_scenario(#SCENARIO ": " FUNCTIONS, SCENARIO);                                                                                                      \
+        (void)FUNCTIONS;                                                                                                                                       \
+        run_scenario(#SCENARIO, SCENARIO);                                                                                                                     \
     }
 SCENARIOS(NOMEM_TEST)
-#ifdef CADRE_TEST_REGISTRY
 REGISTRY_SCENARIOS(NOMEM_TEST)
-#endif
 
 #define SUITE nomem
 #include "suite.h"

@@ -365,9 +365,7 @@ static int chatty_generate(void *self, cadre_op *op, const cadre_generation_inpu
         if (cadre_op_cancelled(op)) return CADRE_ECANCELED;
         int rc = cadre_op_emit(op, "é", 2);
         if (rc != 0) return rc;
-#ifdef CADRE_TEST_REGISTRY
         cadre_op_heartbeat(op);
-#endif
         if (cadre_op_threads(op) < 1) fixture_fault(c->in->fx, "cadre_op_threads is 0");
         dawdle(&c->random);
     }

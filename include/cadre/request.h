@@ -1,3 +1,4 @@
+/* clang-format off */
 /* Requests: what is common to all five capabilities.
  *
  * A request is one parameter struct, passed to cadre_generate, cadre_embed, cadre_embed_images, cadre_describe or cadre_generate_image on the loop thread. The
@@ -15,19 +16,22 @@
  * with CADRE_ETIMEDOUT at once. It fails as soon as no load is left that can serve it, with the load's error and detail (the worker's callback runs first).
  * A job that a worker had not begun when it died or hung goes to another one.
  *
- *   error               returned  on_done  what it means for a client
- *   CADRE_EINVAL           x               a parameter is missing or out of range (cadre_pool_error_detail names it)
- *   CADRE_ENOENT           x         x     no such model; by on_done: the key was not among those that were being added
- *   CADRE_ECAPABILITY      x         x     a model of another capability
- *   CADRE_ENOTSUP          x         x     a form of input that the pool has no decoder or fetcher for
- *   CADRE_EFULL            x               overload: come back after cadre_pool_retry_after_ms
- *   CADRE_EBREAKER         x         x     the model failed too often and rests: likewise
- *   CADRE_ETIMEDOUT        x         x     the deadline passed, or cannot be met
- *   a load's error         x         x     CADRE_ELOAD, CADRE_EFORMAT, CADRE_EBUDGET, UV_ENOENT, …: the model cannot be loaded; until the next attempt is due
- * it is the answer to new requests too CADRE_EINPUT, CADRE_ETOOLONG     x     the model refuses the content CADRE_EENGINE                    x     the engine
- * failed CADRE_EWORKER, CADRE_EHUNG       x     the worker died, or gave no sign of life CADRE_ECANCELED                  x     cancelled by the host
- *   CADRE_ENOMEM           x         x
- *   CADRE_ECLOSED          x         x     the pool is closing */
+ *   error                          returned  on_done  what it means for a client
+ *   CADRE_EINVAL                       x              a parameter is missing or out of range (cadre_pool_error_detail names it)
+ *   CADRE_ENOENT                       x        x     no such model; by on_done: the key was not among those that were being added
+ *   CADRE_ECAPABILITY                  x        x     a model of another capability
+ *   CADRE_ENOTSUP                      x        x     a form of input that the pool has no decoder or fetcher for
+ *   CADRE_EFULL                        x              overload: come back after cadre_pool_retry_after_ms
+ *   CADRE_EBREAKER                     x        x     the model failed too often and rests: likewise
+ *   CADRE_ETIMEDOUT                    x        x     the deadline passed, or cannot be met
+ *   CADRE_ELOAD, CADRE_EFORMAT, …      x        x     the model cannot be loaded; the answer to new requests too until the next attempt is due
+ *   CADRE_EINPUT, CADRE_ETOOLONG                x     the model refuses the content
+ *   CADRE_EENGINE                               x     the engine failed
+ *   CADRE_EWORKER, CADRE_EHUNG                  x     the worker died, or gave no sign of life
+ *   CADRE_ECANCELED                             x     cancelled by the host
+ *   CADRE_ENOMEM, CADRE_ECLOSED        x        x     out of memory; the pool is closing
+ */
+/* clang-format on */
 #ifndef CADRE_REQUEST_H
 #define CADRE_REQUEST_H
 

@@ -286,5 +286,7 @@ cadre__job *cadre__generation_warm_up(cadre_pool *pool, const cadre__kind *kind,
     sampling.max_tokens = 1;
     sampling.temperature = 0;
     cadre__generation_request request = {.capability = CADRE_TEXT_TO_TEXT, .text = text, .sampling = &sampling, .options = &options};
-    return kind->capability == CADRE_TEXT_TO_TEXT ? make_job(pool, &request) : NULL;
+    cadre__job *job = kind->capability == CADRE_TEXT_TO_TEXT ? make_job(pool, &request) : NULL;
+    if (job) job->window = 1; /* a slot without a window rests for ever */
+    return job;
 }

@@ -193,8 +193,8 @@ static int decode_base64(cadre__runner *runner, cadre__job *job, const char *tex
         if (!comma || comma - text < 12 || strncmp(comma - 7, ";base64", 7) != 0) return cadre_op_fail(job, CADRE_EINPUT, "the data: URL is not base64");
         text = comma + 1;
     }
-    size_t length = strlen(text);
-    if (length / 4 * 3 > runner->decoder.max_encoded_bytes + 2)
+    size_t length = strlen(text), padding = length >= 2 ? (size_t)(text[length - 1] == '=') + (text[length - 2] == '=') : 0;
+    if (length / 4 * 3 > padding && length / 4 * 3 - padding > runner->decoder.max_encoded_bytes)
         return cadre_op_fail(job, CADRE_EINPUT, "the base64 picture is larger than %llu bytes", (unsigned long long)runner->decoder.max_encoded_bytes);
     out->owned_bytes = length / 4 * 3 + 3;
     out->owned = allocator->alloc(out->owned_bytes, allocator->data);

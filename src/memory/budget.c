@@ -19,10 +19,22 @@ static double cgroup_cpus(void)
     return cpus;
 }
 
+/* cgroup v2's limit, which libuv before 1.45 does not read: "max" or bytes. 0: none. */
+static uint64_t cgroup_memory(void)
+{
+    uint64_t limit = 0;
+    FILE *file = fopen("/sys/fs/cgroup/memory.max", "re");
+    if (!file) return 0;
+    if (fscanf(file, "%" SCNu64, &limit) != 1) limit = 0;
+    fclose(file);
+    return limit;
+}
+
 uint64_t cadre__default_budget(void)
 {
-    uint64_t total = uv_get_total_memory(), limit = uv_get_constrained_memory();
+    uint64_t total = uv_get_total_memory(), limit = uv_get_constrained_memory(), group = cgroup_memory();
     if (limit > 0 && limit < total) total = limit;
+    if (group > 0 && group < total) total = group;
     uint64_t reserve = UINT64_C(2) << 30;
     if (total < UINT64_C(16) << 30) reserve = total / 8;
     return total / 5 * 4 - reserve;

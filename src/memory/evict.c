@@ -287,15 +287,29 @@ static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
 
 /* ---- the plan ---- */
 
+/* What an entry could be made to give back: all of it, or what is above its minimum. */
+static uint64_t can_leave(const cadre__entry *entry, uint32_t device)
+{
+    uint32_t keep = (uint32_t)entry->spec->entry.min_workers;
+    uint64_t bytes = 0;
+    if (entry->pinned) return 0;
+    if (keep == 0) return entry->charged[device];
+    CADRE__LIST_FOR (node, &entry->model->workers) {
+        const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
+        if (!worker->ended && keep)
+            keep--;
+        else
+            bytes += charged_on(worker->charge, device);
+    }
+    return bytes;
+}
+
 bool cadre__evict_possible(const cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t device = amounts[i].device;
         uint64_t asked = on_device(amounts, count, device), fixed = pool->accounts[device].charged;
-        CADRE__LIST_FOR (node, &pool->residents) {
-            const cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
-            if (!entry->pinned && entry->spec->entry.min_workers <= 0) fixed -= entry->charged[device];
-        }
+        CADRE__LIST_FOR (node, &pool->residents) fixed -= can_leave(CADRE__CONTAINER(node, cadre__entry, resident), device);
         uint64_t budget = pool->accounts[device].budget;
         if (asked > budget || fixed > budget - asked) return false;
     }

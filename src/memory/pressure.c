@@ -46,10 +46,10 @@ void cadre__pressure_system(cadre_pool *pool, cadre_pressure level)
     pool->system_pressure = level;
     cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->pressure_due, cadre__after(cadre__pool_now(pool), HOLD_NS));
     cadre__pressure_update(pool);
+    cadre__pool_touch(pool); /* the timer must be set */
     if (level != CADRE_PRESSURE_CRITICAL) return;
     if (!pool->in_turn) pool->now = cadre__now(pool->port);
     cadre__evict_one(pool, "evicted: the system is short of memory");
-    cadre__pool_touch(pool);
 }
 
 void cadre__pressure_forget(cadre_pool *pool, cadre__deadline *deadline)

@@ -44,7 +44,8 @@ static void leave(cadre__reserve *reserve)
     cadre__deadline_clear(&pool->deadlines, &reserve->deadline);
     cadre__table_remove(&pool->reserve_ids, reserve->id);
     reserve->id = 0;
-    cadre__reserves_touch(pool);
+    pool->reserves_touched = true; /* although the list may be empty now: turns may have been ended for it */
+    cadre__pool_touch(pool);
 }
 
 void cadre__reserve_cancel(cadre__reserve *reserve)

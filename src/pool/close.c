@@ -35,6 +35,7 @@ int cadre_pool_close(cadre_pool *pool, const cadre_close_options *theirs, cadre_
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
         if (!worker->told && !worker->model->queued) cadre__worker_end(worker, CADRE_ECLOSED, "the pool was closed while the model was loading");
     }
+    CADRE__LIST_FOR (node, &pool->entries) cadre__entry_touch(CADRE__CONTAINER(node, cadre__entry, link)); /* loads that were asked for by hand end */
     cadre__pool_deadline(pool, &pool->close_deadline, cadre__ms(options.drain_ms));
     /* The next turn must come, also when nothing else happens. */
     cadre__pool_touch(pool);

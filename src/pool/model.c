@@ -333,11 +333,21 @@ static void note_backlog(cadre__model *model)
     model->behind = behind;
 }
 
+/* The free one whose turn it is; one that works already has its cores. NULL: they all wait for some. */
+static cadre__worker *next_worker(const cadre__model *model)
+{
+    CADRE__LIST_FOR (node, &model->free_workers) {
+        cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, free_link);
+        if (cadre__worker_has_cores(worker)) return worker;
+    }
+    return NULL;
+}
+
 static void dispatch(cadre__model *model)
 {
     while (model->queued && !cadre__list_empty(&model->free_workers) && (!model->turn_end || cadre__model_has_turn(model))) {
-        cadre__worker *worker = CADRE__CONTAINER(model->free_workers.next, cadre__worker, free_link);
-        if (!cadre__worker_has_cores(worker)) {
+        cadre__worker *worker = next_worker(model);
+        if (!worker) {
             if (cadre__list_empty(&model->starved)) cadre__list_append(&model->pool->starved, &model->starved);
             return;
         }

@@ -256,7 +256,7 @@ static void end_slot(cadre__runner *runner, uint32_t index, int status)
 static void begin_slots(cadre__runner *runner)
 {
     void *self = runner->box->value.generation.self;
-    for (uint32_t i = 0; i < runner->slot_count && runner->todo; i++) {
+    for (uint32_t i = 0; i < runner->slot_count && runner->todo && !runner->broken; i++) {
         if (runner->slots[i].job) continue;
         cadre__job *job = pop(runner);
         if (!cadre__job_claim(job, CADRE__CLAIM_WORKER)) {
@@ -332,7 +332,7 @@ static cadre__turn runner_turn(cadre__thread *thread, cadre__node *work)
     } else if (slot_ops(runner)) {
         begin_slots(runner);
         uint32_t active = runner->active;
-        stepped = step_slots(runner);
+        stepped = runner->broken || step_slots(runner);
         if (runner->todo && runner->active < active) stepped = true; /* a slot came free without a step */
     } else {
         run_whole(runner);

@@ -591,7 +591,7 @@ void cadre__worker_broken(cadre__worker *worker, const char *detail)
 
 bool cadre__worker_others_serve(const cadre__model *model)
 {
-    return (model->entry && !model->pool->closing) || model->ready || model->loading;
+    return (model->entry && model->pool->closing <= CADRE__DRAINING) || model->ready || model->loading;
 }
 
 /* Sets it aside: its requests fail, what it had not begun goes elsewhere, and its memory stays charged until its thread returns. */
@@ -606,6 +606,8 @@ static void set_aside(cadre__worker *worker)
         cadre__list_remove(&worker->publish_link);
         cadre__worker_publish(worker);
     }
+    give_cores(worker); /* its thread may never return; who takes its place needs them */
+    worker->threads = 0;
     cadre__thread_stop(&worker->runner->thread);
     if (served) leave_service(worker, CADRE_WORKER_ABANDONED);
     worker->state = CADRE_WORKER_ABANDONED;

@@ -7,7 +7,7 @@ bool cadre__breaker_admit(cadre__breaker *breaker, uint64_t now, bool *probe, bo
     if (breaker->state == CADRE__BREAKER_OPEN) {
         if (now < breaker->open_until) return false;
         breaker->state = CADRE__BREAKER_HALF_OPEN;
-        breaker->successes = breaker->probes = 0;
+        breaker->successes = 0; /* probes of an earlier round that still run count on */
         *changed = true;
     }
     if (breaker->probes >= breaker->probes_max && !CADRE__FAULT(PROBES)) return false;

@@ -174,7 +174,7 @@ bool cadre__entry_wish(cadre__entry *entry, cadre__wish **list, cadre_registry_c
 {
     cadre__wish *wish = cadre__alloc(cadre__pool_allocator(entry->pool), sizeof *wish);
     if (!wish) return false;
-    *wish = (cadre__wish){.cb = cb, .data = data};
+    *wish = (cadre__wish){.cb = cb, .data = data, .late = entry->unloading};
     while (*list) list = &(*list)->next;
     *list = wish;
     entry->pool->wishes++;
@@ -245,7 +245,9 @@ static bool finish_unload(cadre__entry *entry)
     cadre__wish *wishes = entry->unloads;
     entry->unloads = NULL;
     entry->unloading = false;
-    bool removed = entry->removing;
+    for (cadre__wish *wish = entry->loads; wish; wish = wish->next) wish->late = false;
+    bool removed = entry->removing && !entry->model->queued && !entry->model->running; /* those who were accepted meanwhile come first */
+    cadre__wish *removals = removed ? entry->removals : NULL;
     if (removed) {
         cadre__model *model = entry->model;
         cadre__event(pool, CADRE_EVENT_MODEL_REMOVED, model->key, 0, CADRE_OK, 0, 0, "%s", "");
@@ -253,15 +255,35 @@ static bool finish_unload(cadre__entry *entry)
         cadre__model_settle(model);
     }
     grant(pool, wishes, CADRE_OK, "");
+    grant(pool, removals, CADRE_OK, "");
     return removed;
+}
+
+/* Those who waited for a load before the unload; when the model is removed, all. */
+static void cancel_loads(cadre__entry *entry)
+{
+    cadre__wish *early = NULL, **last = &early, **place = &entry->loads;
+    while (*place) {
+        if ((*place)->late && !entry->removing) {
+            place = &(*place)->next;
+            continue;
+        }
+        *last = *place;
+        *place = (*place)->next;
+        last = &(*last)->next;
+        *last = NULL;
+    }
+    grant(entry->pool, early, CADRE_ECANCELED, "the model was unloaded");
 }
 
 static void unload(cadre__entry *entry)
 {
     cancel_reserve(entry);
+    entry->idle_check_at = UINT64_MAX; /* nobody is left to look at, however long a thread takes to return */
+    entry->lonely_since = 0;
     stop_workers(entry, entry->removing ? "the model was removed" : "unloaded");
     cadre__entry_drop_weights(entry);
-    cadre__entry_grant_loads(entry, CADRE_ECANCELED, "the model was unloaded");
+    cancel_loads(entry);
 }
 
 /* Workers that were idle for too long, the weights that nobody uses. */
@@ -336,9 +358,11 @@ static void step(cadre__entry *entry)
         arm(entry, check_at);
         return;
     }
+    if (model->ready) cadre__entry_grant_loads(entry, CADRE_OK, "");
     uint32_t wanted = cadre__scale_wanted(entry, &check_at);
     cadre__scale_up(entry, wanted, &check_at);
     give_up_lonely(entry, wanted);
+    if (entry->pool->closing && wanted == 0 && !model->ready && !model->loading) cadre__entry_grant_loads(entry, CADRE_ECLOSED, "the pool was closed");
     scale_down(entry, wanted);
     arm(entry, check_at);
 }
@@ -367,10 +391,9 @@ void cadre__entries_stop(cadre_pool *pool)
         cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, link);
         cancel_reserve(entry);
         cadre__entry_drop_weights(entry);
-        cadre__wish *loads = entry->loads, *unloads = entry->unloads;
-        entry->loads = entry->unloads = NULL;
-        grant(pool, loads, CADRE_ECLOSED, "the pool was closed");
-        grant(pool, unloads, CADRE_ECLOSED, "the pool was closed");
+        cadre__wish *wishes[] = {entry->loads, entry->unloads, entry->removals};
+        entry->loads = entry->unloads = entry->removals = NULL;
+        for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) grant(pool, wishes[i], CADRE_ECLOSED, "the pool was closed");
     }
 }
 

@@ -37,6 +37,7 @@ typedef struct cadre__wish {
     struct cadre__wish *next;
     cadre_registry_cb cb;
     void *data;
+    bool late; /* came while the model was being unloaded: it is for after that */
 } cadre__wish;
 
 typedef struct cadre__entry {
@@ -58,7 +59,7 @@ typedef struct cadre__entry {
     uint64_t *charged;     /* by device */
 
     bool pinned, removing, unloading, stopped; /* stopped: the pool is closing */
-    cadre__wish *loads, *unloads;              /* who waits for a worker; for the memory to be free (removal too) */
+    cadre__wish *loads, *unloads, *removals;   /* who waits for a worker; for the memory to be free; for the entry to be gone */
 
     /* load failures */
     uint32_t failures; /* in a row */

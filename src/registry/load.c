@@ -39,11 +39,13 @@ static void no_function(void)
 }
 
 /* The asynchronous part. NULL: it could not be started; the context says why. */
-static cadre_future *fetch(const cadre__config *config, cadre_load_context *context)
+static cadre_future *fetch(cadre__config *config, cadre_load_context *context)
 {
-    cadre_weights_future *fetched = config->backend->fetch(config->self, context);
+    cadre_future *fetched = (cadre_future *)(void *)config->backend->fetch(config->self, context);
     if (!fetched && !context->detail[0]) cadre_load_fail(context, CADRE_ELOAD, "the backend returned no future");
-    return (cadre_future *)(void *)fetched;
+    cadre__box *box = !fetched ? NULL : fetched->promise ? fetched->promise->box : fetched->weights ? fetched->weights->box : NULL;
+    if (box && !box->config) box->config = cadre__config_ref(config); /* what was fetched may come, and go, after the load */
+    return fetched;
 }
 
 /* ---- workers ---- */
@@ -140,6 +142,7 @@ bool cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned)
         return false;
     }
     future->charge = owned;
+    if (future->promise && !future->promise->box->config) future->promise->box->config = cadre__config_ref(config); /* until they are destroyed */
     if (cadre_future_on_complete(future, weights_over, entry) != CADRE_OK) {
         cadre_future_release(future);
         return false;

@@ -143,7 +143,10 @@ void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detai
     cadre__model *model = entry->model;
     set_detail(entry, status, detail);
     cadre__entry_touch(entry);
-    if (model->loading) return; /* the last one decides */
+    if (model->loading) { /* the last one decides; until then no further one is tried */
+        entry->retry_at = cadre__after(pool->now, jittered(pool, cadre__ms(entry->spec->entry.retry_delay_ms)));
+        return;
+    }
     entry->failures++;
     uint64_t backoff = cadre__ms(entry->spec->entry.retry_delay_ms);
     for (uint32_t i = 1; i < entry->failures && backoff < BACKOFF_MAX_NS; i++) backoff *= 2;
@@ -216,6 +219,10 @@ void cadre__entry_worker_leaving(cadre__entry *entry)
 void cadre__entry_uncharged(cadre__entry *entry, bool weights)
 {
     cadre__entry_touch(entry);
+    if (!entry->reservations) { /* also of a model whose workers never came to serve */
+        entry->turn_since = 0;
+        cadre__model_set_turn(entry->model, 0);
+    }
     if (!weights || !entry->evicted_for) return;
     cadre__reserve_victim_gone(entry->pool, entry->evicted_for);
     entry->evicted_for = 0;

@@ -346,7 +346,7 @@ int cadre_registry_remove(cadre_pool *pool, const char *key, cadre_registry_cb c
     if (entry->removing) return cadre__pool_refuse(pool, CADRE_EBUSY, "\"%.200s\" is being removed", key);
     if (!entry->model->ready && (entry->model->loading || entry->reserving))
         return cadre__pool_refuse(pool, CADRE_EBUSY, "\"%.200s\" is loading; remove it when it is loaded", key);
-    int rc = wish(entry, &entry->unloads, cb, data);
+    int rc = wish(entry, &entry->removals, cb, data);
     if (rc == CADRE_OK) entry->removing = true;
     return rc;
 }

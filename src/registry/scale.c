@@ -42,6 +42,17 @@ static uint64_t rooms(const cadre__model *model)
     return sum;
 }
 
+/* One core for each worker at work, and all that a fixed number of threads takes. What the loop has handed out counts, whether its thread has begun or not. */
+static bool has_free_core(const cadre_pool *pool)
+{
+    uint64_t busy = pool->fixed_cores;
+    CADRE__LIST_FOR (node, &pool->worker_list) {
+        const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
+        busy += worker->running && !worker->threads;
+    }
+    return busy < pool->port->cores;
+}
+
 /* Another worker pays when the queue is longer than what bringing it takes, twice over, and a core is free for it. */
 static bool pays(const cadre__entry *entry, uint64_t *check_at)
 {
@@ -51,8 +62,7 @@ static bool pays(const cadre__entry *entry, uint64_t *check_at)
     uint64_t threshold = 2 * entry->load_ns > SCALE_NS ? 2 * entry->load_ns : SCALE_NS;
     uint64_t again = cadre__after(pool->now, threshold);
     if (again < *check_at) *check_at = again;
-    if (queue_ns(entry) < threshold) return false;
-    return atomic_load_explicit(&pool->port->busy, memory_order_relaxed) < pool->port->cores;
+    return queue_ns(entry) >= threshold && has_free_core(pool);
 }
 
 uint32_t cadre__scale_wanted(cadre__entry *entry, uint64_t *check_at)

@@ -162,10 +162,22 @@ static void check_ledger(const fuzz_host *h)
     }
 }
 
+/* Whatever there is to do has a turn of the loop coming. */
+static void check_awake(const fuzz_host *h)
+{
+    cadre_pool *pool = h->pool;
+    if (!pool || h->sim.closing || h->sim.turn_at != UINT64_MAX) return;
+    bool something = pool->first || !cadre__list_empty(&pool->dirty) || !cadre__list_empty(&pool->publishing) || !cadre__inbox_empty(&pool->port->inbox) ||
+                     !cadre__inbox_empty(&pool->port->reaped);
+    FUZZ_CHECK(!something, "there is something to do, and nobody wakes the loop");
+}
+
 bool fuzz_step(fuzz_host *h)
 {
+    check_awake(h);
     if (!sim_step(&h->sim)) return false;
     check_ledger(h);
+    check_awake(h);
     return true;
 }
 
@@ -180,7 +192,7 @@ static void on_close(cadre_pool *pool, const cadre_close_report *report, void *d
     FUZZ_CHECK(pool == h->pool && !h->closed && !h->sim.current, "the close callback runs twice, on a thread, or for another pool");
     h->report = *report;
     h->closed = true;
-    if (report->abandoned_threads || report->held_promises || report->held_weights) return;
+    if (report->abandoned_threads || report->held_promises || report->held_weights || h->reserved) return;
     for (uint32_t device = 0; device < pool->account_count; device++)
         FUZZ_CHECK(!pool->accounts[device].charged && !pool->accounts[device].reservations, "device %u is still charged at the close", device);
     FUZZ_CHECK(!h->instances, "%llu models are left at the close", (unsigned long long)h->instances);

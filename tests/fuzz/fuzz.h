@@ -52,6 +52,7 @@ typedef struct fuzz_host {
     uint64_t blocks, bytes; /* of the core's that live */
     uint64_t instances, pixels;
     unsigned fail_every; /* one allocation in so many fails; 0: none */
+    unsigned reserved;   /* reservations that the target holds itself */
     bool closing, closed;
     cadre_close_report report;
 } fuzz_host;
