@@ -1,10 +1,11 @@
 #!/bin/sh
-# Builds cadre and runs its tests, from a bare Debian 12 or newer: three builds, each with its own CTest run.
+# Builds cadre and runs its tests, from a bare Debian 12 or newer: three builds, each with its own CTest run, and the fuzzers.
 #
 # usage: sh tests/run.sh [--quick]
 #   dev    every test, with the llama backend and real models
 #   asan   the tests of the core and of scripted models under AddressSanitizer and UndefinedBehaviorSanitizer, no backend
 #   tsan   the same under ThreadSanitizer
+#   fuzz   every fuzz target for 20 s (tests/fuzz.sh)
 #   --quick  dev only
 # Installs the packages that it needs (apt-get, with sudo unless root) and fetches llama.cpp and the weights into the cache (see
 # examples/weights.sh). A failing build does not keep the next ones from running; the last line says which failed. The tests find the models in
@@ -16,9 +17,10 @@ top=$(dirname "$here")
 . "$top/examples/setup.sh"
 
 presets="dev asan tsan"
+fuzz=20
 case ${1:-} in
 '') ;;
---quick) presets=dev ;;
+--quick) presets=dev fuzz= ;;
 -h | --help)
     sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
     exit 0
@@ -65,6 +67,15 @@ for preset in $presets; do
         failed="$failed $preset"
     fi
 done
+
+if [ -n "$fuzz" ]; then
+    say "fuzz: each target for $fuzz s"
+    if sh tests/fuzz.sh all "$fuzz"; then
+        passed="$passed fuzz"
+    else
+        failed="$failed fuzz"
+    fi
+fi
 
 seconds=$(($(date +%s) - start))
 if [ -n "$failed" ]; then
