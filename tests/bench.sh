@@ -4,7 +4,13 @@
 # usage: sh tests/bench.sh [CASE...] [--json] [--rounds N]
 #   dispatch   a request that does nothing: round trip, throughput, instructions on the loop's thread
 #   stall      what loads do to the loop: a timer's lag, uv_fs_stat, the time of the loads
+#   lag        the same with the models in the registry, metrics scraped each second and the trace on
+#   scale      bytes of a waiting request, instructions of a dispatch with 10,000 models, CPU time of 1,000 idle workers
+#   thrash     loads that a trace of requests for six models takes with room for two, against the offline optimum
 #   coldstart  a request for a model that is not loaded, to its first token, against llama-server in router mode
+#   herd       40 and 10,000 requests at once for a cold model: loads, workers, and the time against llama-server in router mode
+#   swap       40 requests at once for four cold models with room for two: loads, and the time against llama-server in router mode
+#   cores      two busy models on the same cores, and short requests while other models load, against llama-server in router mode
 #   generate   tokens a second for 1, 4 and 8 clients, against bare llama.cpp and llama-server
 #   embed      texts a second for 32 clients, against bare llama.cpp and llama-server
 # All cases without an argument. --json prints one object a line on stdout (case, metric, value, unit, peer, peer_value, ratio, spread,
@@ -18,7 +24,8 @@ here=$(cd "$(dirname "$0")" && pwd)
 top=$(dirname "$here")
 . "$top/examples/setup.sh"
 
-all_cases="dispatch stall coldstart generate embed"
+engine_cases="coldstart herd swap cores generate embed"
+all_cases="dispatch stall lag scale thrash $engine_cases"
 cases= json= rounds=7
 while [ $# -gt 0 ]; do
     case $1 in
@@ -95,7 +102,11 @@ copy_server() (
 build=$top/build/bench
 install_packages $CADRE_BUILD_PACKAGES valgrind
 options="--rounds $rounds $json"
-if wanted coldstart || wanted generate || wanted embed; then
+engine_wanted=
+for name in $engine_cases; do
+    ! wanted "$name" || engine_wanted=yes
+done
+if [ -n "$engine_wanted" ]; then
     backends=llama
     engine=$(last_line sh "$top/src/backends/llama/fetch.sh")
     smollm2=$(sh "$top/examples/weights.sh" smollm2)
@@ -126,8 +137,8 @@ mkdir -p "$folder"
 for name in $cases; do
     say "$name ($(nproc) CPUs, load $(cut -d ' ' -f 1 /proc/loadavg))"
     set -- $options --folder "$folder"
-    case $name in
-    coldstart | generate | embed) set -- "$@" --server "$server" --server-same "$server_same" --smollm2 "$smollm2" --minilm "$minilm" ;;
+    case " $engine_cases " in
+    *" $name "*) set -- "$@" --server "$server" --server-same "$server_same" --smollm2 "$smollm2" --minilm "$minilm" ;;
     esac
     "$build/tests/bench/bench_$name" "$@"
 done

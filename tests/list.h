@@ -249,31 +249,88 @@
     X(the_nearest_name_is_at_most_a_third_away)                                                                                                                \
     X(without_memory_options_and_copies_fail_cleanly)
 
-#define TESTS_scaling(X)                                                                                                                                       \
-    X(forty_requests_of_a_cold_model_start_initial_workers_loads)                                                                                              \
-    X(nothing_is_loaded_before_somebody_asks)                                                                                                                  \
-    X(initial_workers_never_pass_the_maximum)                                                                                                                  \
-    X(a_queue_that_is_longer_than_two_loads_brings_another_worker)                                                                                             \
-    X(workers_come_one_by_one_up_to_the_maximum)                                                                                                               \
-    X(a_further_worker_waits_for_a_core)                                                                                                                       \
-    X(a_further_worker_takes_free_memory_and_evicts_nobody)                                                                                                    \
-    X(idle_workers_go_down_to_the_minimum)                                                                                                                     \
-    X(a_worker_that_is_used_stays)                                                                                                                             \
-    X(without_an_idle_timeout_workers_stay)                                                                                                                    \
-    X(the_minimum_is_there_from_the_addition_on_and_comes_back)                                                                                                \
-    X(shared_weights_stay_until_the_last_worker_goes)                                                                                                          \
-    X(each_new_worker_is_warmed_up_first)                                                                                                                      \
-    X(a_warm_up_that_fails_costs_nothing)                                                                                                                      \
-    X(a_pinned_model_is_loaded_and_never_idle_for_too_long)                                                                                                    \
-    X(a_pinned_model_comes_back_after_a_crash)                                                                                                                 \
-    X(a_load_by_hand_tells_when_a_worker_is_ready)                                                                                                             \
-    X(a_load_of_what_is_ready_is_told_on_a_later_turn)                                                                                                         \
-    X(a_load_by_hand_that_fails_is_told_why)                                                                                                                   \
-    X(an_unload_is_told_when_the_memory_is_free)                                                                                                               \
-    X(requests_that_come_during_an_unload_load_it_again)                                                                                                       \
-    X(an_unload_ends_a_load)                                                                                                                                   \
-    X(a_load_for_which_nobody_waits_is_cancelled_after_five_seconds)                                                                                           \
-    X(somebody_who_comes_within_the_grace_keeps_the_load)
+#define TESTS_hang(X)                                                                                                                                          \
+    X(a_worker_that_hangs_is_set_aside_and_replaced)                                                                                                           \
+    X(what_a_hung_worker_had_not_begun_goes_to_another)                                                                                                        \
+    X(signs_of_life_keep_a_worker)                                                                                                                             \
+    X(the_entry_says_when_a_worker_hangs)                                                                                                                      \
+    X(a_hung_worker_gives_its_place_to_one_more_load_only_when_there_is_memory)                                                                                \
+    X(a_worker_that_says_it_is_broken_is_replaced)                                                                                                             \
+    X(nothing_more_is_begun_on_a_broken_worker)
+
+#define TESTS_kinds(X)                                                                                                                                         \
+    X(every_call_of_every_capability_is_served_by_every_kind)                                                                                                  \
+    X(a_removal_closes_every_kind)                                                                                                                             \
+    X(a_failed_load_of_every_kind_is_told_and_tried_again)                                                                                                     \
+    X(a_close_ends_a_load_of_every_kind)                                                                                                                       \
+    X(several_workers_share_weights_or_do_not)
+
+#define TESTS_registry(X)                                                                                                                                      \
+    X(a_manifest_is_read_from_a_file_and_from_memory)                                                                                                          \
+    X(an_empty_manifest_adds_nothing)                                                                                                                          \
+    X(each_wrong_manifest_is_told_with_its_place_and_changes_nothing)                                                                                          \
+    X(files_that_are_no_manifests_are_refused)                                                                                                                 \
+    X(text_above_4_mib_is_refused_at_once)                                                                                                                     \
+    X(a_wrong_entry_from_c_is_refused_and_names_the_field)                                                                                                     \
+    X(a_module_is_found_by_its_name)                                                                                                                           \
+    X(what_is_no_module_is_refused)                                                                                                                            \
+    X(a_backend_is_checked_when_it_is_registered)                                                                                                              \
+    X(entries_are_found_by_what_they_are)                                                                                                                      \
+    X(a_key_has_one_owner)
+
+#define TESTS_additions(X)                                                                                                                                     \
+    X(a_request_may_come_before_its_addition_is_over)                                                                                                          \
+    X(who_waits_for_an_addition_that_fails_hears_why)                                                                                                          \
+    X(a_request_of_another_capability_is_told_when_the_key_is_known)                                                                                           \
+    X(a_thousand_unknown_keys_wait_and_no_more)                                                                                                                \
+    X(a_request_for_an_unknown_key_keeps_its_deadline)                                                                                                         \
+    X(a_close_ends_additions)                                                                                                                                  \
+    X(a_check_that_never_returns_does_not_hold_up_the_close)                                                                                                   \
+    X(a_removal_serves_what_was_accepted_and_refuses_the_rest)                                                                                                 \
+    X(what_is_loading_is_not_removed)                                                                                                                          \
+    X(a_cold_model_is_removed_at_once_and_many_are_removed_together)                                                                                           \
+    X(a_removal_overtakes_min_workers_and_pins)                                                                                                                \
+    X(a_close_ends_a_removal_and_an_unload)
+
+#define TESTS_cores(X)                                                                                                                                         \
+    X(the_share_is_the_cores_by_the_workers_that_are_busy_now)                                                                                                 \
+    X(fixed_threads_begin_when_so_many_cores_are_free)                                                                                                         \
+    X(more_threads_than_cores_run_alone)                                                                                                                       \
+    X(who_waits_for_cores_may_still_leave)                                                                                                                     \
+    X(every_capability_says_its_threads_and_its_heartbeat)
+
+#define TESTS_mistakes(X)                                                                                                                                      \
+    X(a_guard_that_credits_a_copy_of_the_counter)                                                                                                              \
+    X(probing_for_memory_and_then_reserving_again)                                                                                                             \
+    X(limit_minus_reserved_wrapping_around)                                                                                                                    \
+    X(one_budget_per_capability_five_times_80_percent)                                                                                                         \
+    X(a_failed_load_released_twice)                                                                                                                            \
+    X(a_model_that_is_loading_evicted_by_the_next_request)                                                                                                     \
+    X(two_models_wanted_at_once_with_room_for_one_and_only_one_ever_served)                                                                                    \
+    X(a_small_load_stuck_behind_a_big_one)                                                                                                                     \
+    X(eviction_by_a_stale_index_taking_a_busy_workers_queue_with_it)                                                                                           \
+    X(an_unload_that_reports_done_before_memory_is_back)                                                                                                       \
+    X(waiters_hanging_after_a_failed_load)                                                                                                                     \
+    X(requests_that_join_just_after_a_load_has_failed_and_wait_for_ever)                                                                                       \
+    X(a_busy_worker_read_as_spawn_failed)                                                                                                                      \
+    X(forty_requests_starting_forty_loads)                                                                                                                     \
+    X(ready_before_anything_was_loaded)                                                                                                                        \
+    X(a_blocking_load_dressed_as_an_async_one)
+
+#define TESTS_mistakes_requests(X)                                                                                                                             \
+    X(a_lock_held_across_a_request)                                                                                                                            \
+    X(a_stream_counted_as_done_when_it_was_opened)                                                                                                             \
+    X(a_time_out_after_which_the_work_still_runs)                                                                                                              \
+    X(errors_delivered_as_model_text)                                                                                                                          \
+    X(a_stream_cut_by_a_dead_engine_that_looks_complete)                                                                                                       \
+    X(a_priority_heap_that_pops_the_lowest)                                                                                                                    \
+    X(a_full_batch_that_drops_what_does_not_fit)                                                                                                               \
+    X(expiry_that_leaves_the_depth_counter_high)                                                                                                               \
+    X(a_breaker_whose_failures_never_reset)                                                                                                                    \
+    X(a_breaker_whose_half_open_state_is_unbounded)                                                                                                            \
+    X(metrics_that_nothing_feeds)                                                                                                                              \
+    X(configured_limits_that_nothing_reads)                                                                                                                    \
+    X(a_batch_window_that_nothing_reads)
 
 #define TESTS_evict(X)                                                                                                                                         \
     X(an_idle_model_makes_room_and_comes_back_when_it_is_asked)                                                                                                \
@@ -290,7 +347,9 @@
     X(the_residency_is_the_entrys)                                                                                                                             \
     X(two_models_with_room_for_one_are_both_served)                                                                                                            \
     X(a_model_that_is_never_idle_ends_its_turn)                                                                                                                \
-    X(the_next_load_begins_when_the_victims_memory_is_back)                                                                                                    \
+    X(the_next_load_begins_when_the_victims_memory_is_back)
+
+#define TESTS_reserve(X)                                                                                                                                       \
     X(waiting_reservations_are_served_by_priority_then_arrival)                                                                                                \
     X(what_the_host_has_taken_meanwhile_ends_a_wait_that_is_in_vain)                                                                                           \
     X(the_priority_of_an_entry_is_that_of_its_loads)                                                                                                           \
@@ -305,6 +364,35 @@
     X(the_systems_pressure_evicts_the_cheapest_idle_model)                                                                                                     \
     X(the_ledgers_own_level_is_told)
 
+#define TESTS_breaker(X)                                                                                                                                       \
+    X(a_model_that_keeps_failing_rests_is_tried_and_serves_again)                                                                                              \
+    X(a_success_resets_the_count_of_failures)                                                                                                                  \
+    X(half_open_lets_so_many_through_at_a_time)                                                                                                                \
+    X(a_probe_that_fails_opens_it_again)                                                                                                                       \
+    X(probes_that_outlive_their_round_still_count)                                                                                                             \
+    X(who_waits_when_it_opens_is_told)                                                                                                                         \
+    X(what_a_client_does_wrong_does_not_count)                                                                                                                 \
+    X(without_a_breaker_nothing_rests)
+
+#define TESTS_scaling(X)                                                                                                                                       \
+    X(forty_requests_of_a_cold_model_start_initial_workers_loads)                                                                                              \
+    X(nothing_is_loaded_before_somebody_asks)                                                                                                                  \
+    X(initial_workers_never_pass_the_maximum)                                                                                                                  \
+    X(a_queue_that_is_longer_than_two_loads_brings_another_worker)                                                                                             \
+    X(workers_come_one_by_one_up_to_the_maximum)                                                                                                               \
+    X(a_further_worker_waits_for_a_core)                                                                                                                       \
+    X(a_further_worker_takes_free_memory_and_evicts_nobody)                                                                                                    \
+    X(idle_workers_go_down_to_the_minimum)                                                                                                                     \
+    X(a_worker_that_is_used_stays)                                                                                                                             \
+    X(who_waited_for_cores_and_left_does_not_keep_a_worker)                                                                                                    \
+    X(without_an_idle_timeout_workers_stay)                                                                                                                    \
+    X(the_minimum_is_there_from_the_addition_on_and_comes_back)                                                                                                \
+    X(shared_weights_stay_until_the_last_worker_goes)                                                                                                          \
+    X(each_new_worker_is_warmed_up_first)                                                                                                                      \
+    X(a_warm_up_that_fails_costs_nothing)                                                                                                                      \
+    X(a_pinned_model_is_loaded_and_never_idle_for_too_long)                                                                                                    \
+    X(a_pinned_model_comes_back_after_a_crash)
+
 #define TESTS_failure(X)                                                                                                                                       \
     X(a_failed_load_keeps_its_error_and_its_words)                                                                                                             \
     X(a_load_that_may_pass_is_tried_again_with_growing_delays)                                                                                                 \
@@ -317,23 +405,22 @@
     X(shared_weights_that_fail_fail_all_who_wait_and_are_loaded_again)                                                                                         \
     X(a_load_has_the_entrys_timeouts)                                                                                                                          \
     X(a_deadline_that_a_load_cannot_meet_is_refused_at_once)                                                                                                   \
-    X(a_full_queue_says_when_to_come_back)                                                                                                                     \
-    X(a_model_that_keeps_failing_rests_is_tried_and_serves_again)                                                                                              \
-    X(a_success_resets_the_count_of_failures)                                                                                                                  \
-    X(half_open_lets_so_many_through_at_a_time)                                                                                                                \
-    X(a_probe_that_fails_opens_it_again)                                                                                                                       \
-    X(probes_that_outlive_their_round_still_count)                                                                                                             \
-    X(who_waits_when_it_opens_is_told)                                                                                                                         \
-    X(what_a_client_does_wrong_does_not_count)                                                                                                                 \
-    X(without_a_breaker_nothing_rests)
+    X(a_failed_request_says_when_to_come_back)                                                                                                                 \
+    X(a_full_queue_says_when_to_come_back)
 
-#define TESTS_hang(X)                                                                                                                                          \
-    X(a_worker_that_hangs_is_set_aside_and_replaced)                                                                                                           \
-    X(what_a_hung_worker_had_not_begun_goes_to_another)                                                                                                        \
-    X(signs_of_life_keep_a_worker)                                                                                                                             \
-    X(the_entry_says_when_a_worker_hangs)                                                                                                                      \
-    X(a_hung_worker_gives_its_place_to_one_more_load_only_when_there_is_memory)                                                                                \
-    X(a_worker_that_says_it_is_broken_is_replaced)                                                                                                             \
-    X(nothing_more_is_begun_on_a_broken_worker)
+#define TESTS_loading(X)                                                                                                                                       \
+    X(a_load_by_hand_tells_when_a_worker_is_ready)                                                                                                             \
+    X(a_load_of_what_is_ready_is_told_on_a_later_turn)                                                                                                         \
+    X(a_load_by_hand_that_fails_is_told_why)                                                                                                                   \
+    X(an_unload_is_told_when_the_memory_is_free)                                                                                                               \
+    X(requests_that_come_during_an_unload_load_it_again)                                                                                                       \
+    X(an_unload_ends_a_load)                                                                                                                                   \
+    X(a_load_for_which_nobody_waits_is_cancelled_after_five_seconds)                                                                                           \
+    X(somebody_who_comes_within_the_grace_keeps_the_load)                                                                                                      \
+    X(a_close_serves_what_was_accepted_for_a_cold_model)                                                                                                       \
+    X(a_close_does_not_wait_for_a_retry_beyond_its_drain)                                                                                                      \
+    X(weights_are_preloaded_only_where_memory_is_free)                                                                                                         \
+    X(preloaded_weights_stay_are_evicted_and_come_back)                                                                                                        \
+    X(a_want_of_memory_at_any_place_of_a_models_life_is_survived)
 
 #endif

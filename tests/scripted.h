@@ -50,7 +50,7 @@ typedef struct script {
     uint64_t measured_load, measured_attach; /* what it turns out to take on the host; 0: it does not say */
     uint32_t heartbeat_ms, fixed_threads;
     int open_status;
-    atomic_int closed; /* its backend's close has run so often */
+    atomic_int opened, closed; /* its backend's calls */
     script_settle settle;
     gate gates[OP_COUNT];
     const void *expected[8]; /* parameter structs of which each input must equal one */

@@ -66,6 +66,7 @@ static int backend_open(const cadre_backend *backend, cadre_backend_entry *entry
     for (size_t i = 0; i < s->estimate_count; i++) entry->needs[i] = s->estimate[i];
     entry->need_count = s->estimate_count;
     *self = s;
+    atomic_fetch_add(&s->opened, 1);
     return 0;
 }
 
@@ -73,8 +74,9 @@ static void backend_close(void *self)
 {
     script *s = self;
     if (fixture_on_loop(s->fx) && !s->fx->closing) fixture_fault(s->fx, "close runs on the loop");
-    if (atomic_load(&s->made) != atomic_load(&s->destroyed)) fixture_fault(s->fx, "a backend's entry is closed before its models are destroyed");
-    atomic_fetch_add(&s->closed, 1);
+    bool last = atomic_fetch_add(&s->closed, 1) + 1 == atomic_load(&s->opened);
+    if (last && atomic_load(&s->made) != atomic_load(&s->destroyed)) fixture_fault(s->fx, "a backend's entry is closed before its models are destroyed");
+    fixture_wake(s->fx);
 }
 
 static cadre_weights_future *backend_fetch(void *self, cadre_load_context *context)
@@ -145,12 +147,12 @@ static int make_around(void *self, cadre_load_context *context, cadre_weights *s
 }
 
 #define ALL_CAPABILITIES ((1u << CADRE_CAPABILITY_COUNT) - 1)
-static cadre_backend plain = {CADRE_BACKEND_VERSION, sizeof plain,  "plain", ALL_CAPABILITIES, 0,          NULL, 0, backend_open,
+static cadre_backend plain = {CADRE_BACKEND_VERSION, sizeof plain,  "plain", ALL_CAPABILITIES, 0,   NULL, 0, backend_open,
                               backend_close,         backend_fetch, NULL,    make_alone,       NULL};
-static cadre_backend shared = {CADRE_BACKEND_VERSION, sizeof shared, "shared",     ALL_CAPABILITIES, 1,   NULL, 0, backend_open,
-                               backend_close,         backend_fetch, backend_load, make_around,      NULL};
-static cadre_backend bare = {CADRE_BACKEND_VERSION, sizeof bare, "bare", 1u << CADRE_TEXT_TO_TEXT, 0,   NULL, 0, backend_open,
-                             backend_close,         NULL,        NULL,   make_alone,               NULL};
+static cadre_backend shared = {CADRE_BACKEND_VERSION, sizeof shared, "shared",      ALL_CAPABILITIES, 1,           NULL, 0,
+                               backend_open,          backend_close, backend_fetch, backend_load,     make_around, NULL};
+static cadre_backend bare = {
+    CADRE_BACKEND_VERSION, sizeof bare, "bare", 1u << CADRE_TEXT_TO_TEXT, 0, NULL, 0, backend_open, backend_close, NULL, NULL, make_alone, NULL};
 
 /* ---- the fixture ---- */
 

@@ -252,7 +252,7 @@ static void on_progress(cadre_pool *pool, cadre_worker_id worker, const cadre_pr
         if (s->kind == KIND_PRELOADED) return cadre_##NAME##_load_shared(context, s->weights, NAME##_make, s);                                                 \
         if (s->kind == KIND_CHAINED) {                                                                                                                         \
             cadre_weights_future *fetched = NULL;                                                                                                              \
-            if (script_fetch(s, &fetched) < 0) return NULL;                                                                                                   \
+            if (script_fetch(s, &fetched) < 0) return NULL;                                                                                                    \
             cadre_##NAME##_future *chained = cadre_##NAME##_load_blocking(context, fetched, NAME##_make, s);                                                   \
             cadre_weights_future_release(fetched);                                                                                                             \
             return chained;                                                                                                                                    \
@@ -314,8 +314,8 @@ int script_spawn_with(script *s, cadre_reservation *owned, const cadre_spawn_opt
 
 int script_add_typed(script *s, const cadre_entry *entry, cadre_registry_cb cb, void *data)
 {
-    static int (*const add[CADRE_CAPABILITY_COUNT])(script *, const cadre_entry *, cadre_registry_cb, void *) = {
-        text_to_text_add, text_embedding_add, image_embedding_add, vision_add, text_to_image_add};
+    static int (*const add[CADRE_CAPABILITY_COUNT])(script *, const cadre_entry *, cadre_registry_cb,
+                                                    void *) = {text_to_text_add, text_embedding_add, image_embedding_add, vision_add, text_to_image_add};
     s->registered = true;
     s->spawned++;
     s->fx->calling++;

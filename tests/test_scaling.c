@@ -1,4 +1,4 @@
-/* How many workers a model of the registry has: cold starts, more while requests queue, fewer when they are idle, pins, warm-up, loads and unloads by hand. */
+/* How many workers a model of the registry has: cold starts, more while requests queue, fewer when they are idle, pins, warm-up. */
 #include "scripted_backend.h"
 
 #define MANY 40
@@ -86,6 +86,7 @@ static script *one_at_work(fixture *fx, int64_t load_ms, int64_t run_ms, int32_t
     pass_time(fx, run_ms);
     script_pass(s, OP_GENERATE, 1);
     until_all_done(fx);
+    script_hold(s, OP_LOAD); /* what is begun from here on is counted before it is ready */
     for (int i = 0; i < waiting; i++) ask(s, "more");
     script_until(s, OP_GENERATE, 2);
     settle(fx);
@@ -110,6 +111,7 @@ static void a_queue_that_is_longer_than_two_loads_brings_another_worker(void **s
         fixture *fx = registry_begin_with(1 << 20, 4);
         script *s = one_at_work(fx, rows[i].load_ms, rows[i].run_ms, 4, rows[i].waiting);
         assert_size(snapshot_of(fx).loads_started, rows[i].more ? 2 : 1);
+        script_open(s, OP_LOAD);
         script_open(s, OP_GENERATE);
         until_all_done(fx);
         fixture_end(fx);
@@ -121,6 +123,7 @@ static void workers_come_one_by_one_up_to_the_maximum(void **state)
     (void)state;
     fixture *fx = registry_begin_with(1 << 20, 8);
     script *s = one_at_work(fx, 10, 100, 3, 90);
+    script_open(s, OP_LOAD);
     until_workers(fx, "m", 2);
     script_until(s, OP_GENERATE, 3);
     settle(fx);
@@ -229,6 +232,36 @@ static void a_worker_that_is_used_stays(void **state)
     assert_size(snapshot_of(fx).loads_started, 1);
     pass_time(fx, 100);
     until_workers(fx, "m", 0);
+    fixture_end(fx);
+}
+
+static void who_waited_for_cores_and_left_does_not_keep_a_worker(void **state)
+{
+    (void)state;
+    fixture *fx = registry_begin_with(1 << 20, 2);
+    script *a = text_script(fx, "a"), *b = text_script(fx, "b");
+    a->fixed_threads = b->fixed_threads = 2;
+    cadre_entry entry = entry_of(a);
+    entry.idle_timeout_ms = CADRE_NEVER;
+    add(fx, &entry);
+    entry.key = "b";
+    entry.idle_timeout_ms = 1000;
+    add(fx, &entry);
+    serve_once(b);
+    script_hold(a, OP_GENERATE);
+    ask(a, "has the cores");
+    script_until(a, OP_GENERATE, 1);
+    pass_time(fx, 900);
+    answer *waits = ask(b, "waits");
+    settle(fx);
+    pass_time(fx, 200);
+    assert_size(info_of(fx, "b").workers, 1);
+    assert_status(cadre_request_cancel(fx->pool, waits->id), 0);
+    until_done(waits);
+    pass_time(fx, 1000);
+    until_workers(fx, "b", 0);
+    script_open(a, OP_GENERATE);
+    until_all_done(fx);
     fixture_end(fx);
 }
 
@@ -391,203 +424,6 @@ static void a_pinned_model_comes_back_after_a_crash(void **state)
     run_until_atomic(fx, &s->destroyed, 1);
     until_workers(fx, "m", 1);
     assert_int_equal(atomic_load(&s->made), 2);
-    fixture_end(fx);
-}
-
-/* ---- by hand ---- */
-
-static void a_load_by_hand_tells_when_a_worker_is_ready(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 0);
-    script_hold(s, OP_LOAD);
-    told first = {0}, second = {0};
-    assert_status(cadre_model_load(fx->pool, "m", on_told, &first), 0);
-    assert_status(cadre_model_load(fx->pool, "m", on_told, &second), 0);
-    script_until(s, OP_LOAD, 1);
-    settle(fx);
-    assert_int_equal(first.count + second.count, 0);
-    assert_state_of(fx, "m", CADRE_MODEL_LOADING);
-    pass_time(fx, 60000); /* somebody waits: the load goes on */
-    script_open(s, OP_LOAD);
-    run_until_int(fx, &second.count, 1);
-    assert_int_equal(first.count, 1);
-    assert_status(first.status, 0);
-    assert_status(second.status, 0);
-    assert_state_of(fx, "m", CADRE_MODEL_READY);
-    assert_size(snapshot_of(fx).loads_started, 1);
-    assert_status(cadre_model_load(fx->pool, "nobody", on_told, &first), CADRE_ENOENT);
-    fixture_end(fx);
-}
-
-static void a_load_of_what_is_ready_is_told_on_a_later_turn(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 0);
-    serve_once(s);
-    told t = load_now(fx, "m");
-    assert_status(t.status, 0);
-    assert_size(snapshot_of(fx).loads_started, 1);
-    fixture_end(fx);
-}
-
-static void a_load_by_hand_that_fails_is_told_why(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 0);
-    atomic_store(&s->status[OP_LOAD], CADRE_EFORMAT);
-    s->detail = "no magic";
-    told t = load_now(fx, "m");
-    assert_status(t.status, CADRE_EFORMAT);
-    assert_contains(t.detail, "no magic");
-    assert_state_of(fx, "m", CADRE_MODEL_FAILED);
-    atomic_store(&s->status[OP_LOAD], 0);
-    t = load_now(fx, "m"); /* by hand it is not put off */
-    assert_status(t.status, 0);
-    fixture_end(fx);
-}
-
-static void an_unload_is_told_when_the_memory_is_free(void **state)
-{
-    (void)state;
-    static const char *const backends[] = {"plain", "shared"};
-    for (size_t i = 0; i < COUNT(backends); i++) {
-        row("%s", backends[i]);
-        fixture *fx = registry_begin();
-        script *s = text_script(fx, "m");
-        cadre_entry entry = entry_of(s);
-        cadre_memory_need need;
-        entry_takes(&entry, &need, 500, 100);
-        entry.backend = backends[i];
-        add(fx, &entry);
-        serve_once(s);
-        assert_size(charged(fx, 0), 600);
-        script_hold(s, OP_GENERATE);
-        script_hold(s, OP_DESTROY);
-        answer *a = ask(s, "last");
-        script_until(s, OP_GENERATE, 2);
-        told t = {0};
-        assert_status(cadre_model_unload(fx->pool, "m", on_told, &t), 0);
-        settle(fx);
-        assert_int_equal(t.count, 0);
-        assert_int_equal(a->done, 0);
-        script_open(s, OP_GENERATE);
-        until_done(a);
-        assert_answered(s, a, "last");
-        script_until(s, OP_DESTROY, 1);
-        settle(fx);
-        assert_int_equal(t.count, 0);
-        assert_size(charged(fx, 0), 600);
-        script_open(s, OP_DESTROY);
-        run_until_int(fx, &t.count, 1);
-        assert_status(t.status, 0);
-        assert_size(charged(fx, 0), 0);
-        assert_int_equal(atomic_load(&s->destroyed), 1);
-        assert_size(info_of(fx, "m").resident_bytes, 0);
-        assert_state_of(fx, "m", CADRE_MODEL_COLD);
-        assert_status(unload_now(fx, "m").status, 0); /* of what is cold: at once */
-        fixture_end(fx);
-    }
-}
-
-static void requests_that_come_during_an_unload_load_it_again(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 100);
-    serve_once(s);
-    script_hold(s, OP_DESTROY);
-    told gone = {0}, back = {0};
-    assert_status(cadre_model_unload(fx->pool, "m", on_told, &gone), 0);
-    script_until(s, OP_DESTROY, 1);
-    answer *a = ask(s, "again");
-    assert_status(cadre_model_load(fx->pool, "m", on_told, &back), 0);
-    settle(fx);
-    assert_int_equal(atomic_load(&s->begun[OP_LOAD]), 1);
-    script_open(s, OP_DESTROY);
-    until_done(a);
-    assert_answered(s, a, "again");
-    assert_int_equal(gone.count, 1);
-    run_until_int(fx, &back.count, 1);
-    assert_status(back.status, 0);
-    assert_int_equal(atomic_load(&s->made), 2);
-    fixture_end(fx);
-}
-
-static void an_unload_ends_a_load(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 100);
-    s->obey_cancel = true;
-    script_hold(s, OP_LOAD);
-    told loaded = {0}, gone = {0};
-    assert_status(cadre_model_load(fx->pool, "m", on_told, &loaded), 0);
-    script_until(s, OP_LOAD, 1);
-    assert_status(cadre_model_unload(fx->pool, "m", on_told, &gone), 0);
-    run_until_int(fx, &loaded.count, 1);
-    assert_status(loaded.status, CADRE_ECANCELED);
-    settle(fx);
-    assert_size(charged(fx, 0), 100);
-    assert_int_equal(gone.count, 0);
-    script_open(s, OP_LOAD);
-    run_until_int(fx, &gone.count, 1);
-    assert_status(gone.status, 0);
-    assert_size(charged(fx, 0), 0);
-    assert_status(unload_now(fx, "nobody").status, CADRE_ENOENT);
-    fixture_end(fx);
-}
-
-/* ---- a load for nobody ---- */
-
-static void a_load_for_which_nobody_waits_is_cancelled_after_five_seconds(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 100);
-    s->obey_cancel = true;
-    script_hold(s, OP_LOAD);
-    answer *a = ask(s, "leaves");
-    script_until(s, OP_LOAD, 1);
-    assert_status(cadre_request_cancel(fx->pool, a->id), 0);
-    until_done(a);
-    assert_status(a->status, CADRE_ECANCELED);
-    pass_time(fx, 4999);
-    assert_size(info_of(fx, "m").workers_loading, 1);
-    pass_time(fx, 2);
-    assert_size(info_of(fx, "m").workers_loading, 0);
-    script_open(s, OP_LOAD);
-    until_charged(fx, 0);
-    assert_state_of(fx, "m", CADRE_MODEL_COLD);
-    assert_size(info_of(fx, "m").load_failures, info_of(fx, "m").load_failures);
-    serve_once(s);
-    fixture_end(fx);
-}
-
-static void somebody_who_comes_within_the_grace_keeps_the_load(void **state)
-{
-    (void)state;
-    fixture *fx = registry_begin();
-    script *s = added(fx, "m", 100);
-    script_hold(s, OP_LOAD);
-    for (int i = 0; i < 3; i++) {
-        answer *a = ask_within(s, "leaves", 1000);
-        script_until(s, OP_LOAD, 1);
-        settle(fx);
-        pass_time(fx, 1001);
-        until_done(a);
-        assert_status(a->status, CADRE_ETIMEDOUT);
-        pass_time(fx, 4000);
-        assert_size(info_of(fx, "m").workers_loading, 1);
-    }
-    answer *stays = ask(s, "stays");
-    script_open(s, OP_LOAD);
-    until_done(stays);
-    assert_answered(s, stays, "stays");
-    assert_size(snapshot_of(fx).loads_started, 1);
     fixture_end(fx);
 }
 

@@ -77,7 +77,7 @@ int cadre_promise_create(cadre_pool *pool, cadre_value_type type, cadre_promise 
     if (promise) *promise = NULL;
     if (future) *future = NULL;
     if (!pool || !promise || !future || (unsigned)type > CADRE_VALUE_WEIGHTS) return CADRE_EINVAL;
-    if (pool->closing) return CADRE_ECLOSED;
+    if (pool->closing && !pool->in_load) return CADRE_ECLOSED;
     cadre_promise *p = promise_create(pool, type);
     cadre_future *f = p ? future_create(pool, type) : NULL;
     if (!f) {

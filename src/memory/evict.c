@@ -132,8 +132,8 @@ static verdict judge(const cadre__entry *entry, uint64_t now, uint64_t *since)
 {
     const cadre__model *model = entry->model;
     uint64_t resident = cadre__ms(entry->spec->entry.min_residency_ms);
-    if (entry->pinned) return PINNED;
-    if (model->loading || (entry->weights && entry->weights->status == 0)) return LOADING;
+    if (entry->pinned && !CADRE__FAULT(EVICT_PINNED)) return PINNED;
+    if ((model->loading || (entry->weights && entry->weights->status == 0)) && !CADRE__FAULT(EVICT_LOADING)) return LOADING;
     if (!model->ready && (!entry->weights || entry->reserving)) return LEAVING;
     if (entry->spec->entry.min_workers > 0 && model->ready <= (uint32_t)entry->spec->entry.min_workers) return MINIMUM;
     *since = cadre__after(entry->turn_since, resident);
@@ -258,14 +258,16 @@ void cadre__evict_forget_turns(cadre_pool *pool)
     CADRE__LIST_FOR (node, &pool->residents) cadre__model_set_turn(CADRE__CONTAINER(node, cadre__entry, resident)->model, 0);
 }
 
-/* The busy model that is there longest, and longer than `before`. */
-static cadre__entry *oldest_turn(cadre_pool *pool, const cadre__entry *own, uint64_t before)
+#define YIELDS UINT32_MAX /* extras: its turn ends in this plan */
+
+/* The busy model that is there longest and is not counted yet. */
+static cadre__entry *oldest_turn(cadre_pool *pool, const cadre__entry *own)
 {
     cadre__entry *oldest = NULL;
     CADRE__LIST_FOR (node, &pool->residents) {
         cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
         uint64_t since;
-        if (entry == own || entry->turn_since <= before || entry->spec->entry.min_workers > 0 || judge(entry, pool->now, &since) != BUSY) continue;
+        if (entry == own || entry->extras == YIELDS || entry->spec->entry.min_workers > 0 || judge(entry, pool->now, &since) != BUSY) continue;
         if (!oldest || entry->turn_since < oldest->turn_since) oldest = entry;
     }
     return oldest;
@@ -274,11 +276,12 @@ static cadre__entry *oldest_turn(cadre_pool *pool, const cadre__entry *own, uint
 /* Ends the turn of busy models, those first that are there longest, until together with what is idle they suffice. */
 static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
 {
-    uint64_t before = 0;
+    if (CADRE__FAULT(ONE_SERVED)) return CADRE__EVICT_WAIT;
+    CADRE__LIST_FOR (node, &p->pool->residents) CADRE__CONTAINER(node, cadre__entry, resident)->extras = 0;
     while (!suffices(p)) {
-        cadre__entry *oldest = oldest_turn(p->pool, own, before);
+        cadre__entry *oldest = oldest_turn(p->pool, own);
         if (!oldest) return CADRE__EVICT_WAIT;
-        before = oldest->turn_since;
+        oldest->extras = YIELDS;
         cadre__model_set_turn(oldest->model, p->pool->now);
         for (size_t i = 0; i < p->device_count; i++) p->freed[i] += oldest->charged[p->devices[i]];
     }
@@ -304,13 +307,20 @@ static uint64_t can_leave(const cadre__entry *entry, uint32_t device)
     return bytes;
 }
 
-bool cadre__evict_possible(const cadre_pool *pool, const cadre_memory_amount *amounts, size_t count)
+static uint64_t weights_on(const cadre__entry *entry, uint32_t device)
+{
+    const cadre_future *weights = entry ? entry->weights : NULL;
+    return !weights ? 0 : charged_on(weights->weights ? weights->weights->charge : weights->charge, device);
+}
+
+bool cadre__evict_possible(const cadre_pool *pool, const cadre_memory_amount *amounts, size_t count, const cadre__entry *own)
 {
     for (size_t i = 0; i < count; i++) {
         uint32_t device = amounts[i].device;
         uint64_t asked = on_device(amounts, count, device), fixed = pool->accounts[device].charged;
         CADRE__LIST_FOR (node, &pool->residents) fixed -= can_leave(CADRE__CONTAINER(node, cadre__entry, resident), device);
         uint64_t budget = pool->accounts[device].budget;
+        if (own && !own->pinned && own->spec->entry.min_workers <= 0) fixed += weights_on(own, device);
         if (asked > budget || fixed > budget - asked) return false;
     }
     return true;
@@ -330,6 +340,7 @@ static void carry_out(plan *p, cadre__reserve *reserve)
     for (size_t i = 0; i < p->count; i++) {
         unit *u = &p->units[i];
         if (!u->taken) continue;
+        if (u->worker && CADRE__FAULT(STALE_VICTIM)) u->worker = CADRE__CONTAINER(u->entry->model->workers.next, cadre__worker, sibling);
         if (u->worker) {
             reserve->victims++;
             u->worker->evicted_for = reserve->id;
@@ -345,7 +356,7 @@ static void carry_out(plan *p, cadre__reserve *reserve)
 cadre__evict_result cadre__evict_plan(cadre__reserve *reserve, uint64_t *look_at)
 {
     plan p;
-    if (!cadre__evict_possible(reserve->pool, reserve->amounts, reserve->count)) return CADRE__EVICT_NEVER;
+    if (!cadre__evict_possible(reserve->pool, reserve->amounts, reserve->count, reserve->entry)) return CADRE__EVICT_NEVER;
     plan_begin(&p, reserve->pool, reserve->amounts, reserve->count);
     cadre__evict_result result = CADRE__EVICT_WAIT;
     if (!gather(&p, look_at)) {
@@ -440,7 +451,7 @@ int64_t cadre_memory_explain(cadre_pool *pool, const cadre_memory_amount *amount
     plan p;
     plan_begin(&p, pool, amounts, count);
     uint64_t look_at = UINT64_MAX;
-    bool needed = !suffices(&p), possible = cadre__evict_possible(pool, amounts, count);
+    bool needed = !suffices(&p), possible = cadre__evict_possible(pool, amounts, count, NULL);
     bool enough = gather(&p, &look_at) && choose(&p);
     for (size_t i = 0; i < count; i++) say_device(&text, pool, amounts, count, amounts[i].device);
     say(&text, "%s\n",

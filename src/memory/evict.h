@@ -11,6 +11,8 @@
 
 #include "memory/reserve.h"
 
+struct cadre__entry;
+
 typedef enum cadre__evict_result {
     CADRE__EVICT_STARTED, /* victims are on their way out */
     CADRE__EVICT_YIELDS,  /* busy models end their turn */
@@ -19,14 +21,14 @@ typedef enum cadre__evict_result {
 } cadre__evict_result;
 
 cadre__evict_result cadre__evict_plan(cadre__reserve *reserve, uint64_t *look_at);
-/* Whether amounts could ever fit: what is neither the registry's nor pinned nor a minimum stays. */
-bool cadre__evict_possible(const cadre_pool *pool, const cadre_memory_amount *amounts, size_t count);
+/* Whether amounts could ever fit: what is neither the registry's nor pinned nor a minimum stays, and so do the weights of `own` (may be NULL), for whose worker
+ * they are asked. */
+bool cadre__evict_possible(const cadre_pool *pool, const cadre_memory_amount *amounts, size_t count, const struct cadre__entry *own);
 /* Under pressure from outside: the cheapest idle unit leaves. False: there is none. */
 bool cadre__evict_one(cadre_pool *pool, const char *reason);
 /* Nobody waits for the end of turns any more. */
 void cadre__evict_forget_turns(cadre_pool *pool);
 
-struct cadre__entry;
 /* A request was made of it. */
 void cadre__evict_heat(struct cadre__entry *entry, uint64_t now);
 

@@ -55,7 +55,8 @@ static void charge(cadre_pool *pool, cadre_reservation *reservation, uint32_t de
 
 static void uncharge(cadre_pool *pool, cadre_reservation *reservation, uint32_t device, uint64_t bytes)
 {
-    pool->accounts[device].charged -= bytes;
+    cadre__account *account = &pool->accounts[device], copy = *account;
+    (CADRE__FAULT(CREDIT_COPY) ? &copy : account)->charged -= bytes;
     if (reservation->entry) reservation->entry->charged[device] -= bytes;
 }
 

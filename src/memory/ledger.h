@@ -24,7 +24,7 @@ void cadre__ledger_close(cadre_pool *pool);
 static inline uint64_t cadre__ledger_room(const cadre_pool *pool, uint32_t device)
 {
     const cadre__account *account = &pool->accounts[device];
-    return account->charged < account->budget ? account->budget - account->charged : 0;
+    return account->charged < account->budget || CADRE__FAULT(ROOM_WRAPS) ? account->budget - account->charged : 0;
 }
 
 /* 0, or CADRE_EINVAL with a detail: unknown devices, sums that overflow. */

@@ -134,7 +134,7 @@ static void claim(cadre_pool *pool, const cadre__reserve *reserve)
 /* Looks at one that waits. True: it is over, and the list may have changed. */
 static bool look(cadre_pool *pool, cadre__reserve *reserve, uint64_t *next)
 {
-    if (fits(pool, reserve->amounts, reserve->count)) {
+    if (fits(pool, reserve->amounts, reserve->count) || (CADRE__FAULT(GRANT_EARLY) && reserve->victims)) {
         cadre_reservation *reservation = cadre__ledger_charge(pool, reserve->amounts, reserve->count, reserve->entry);
         leave(reserve);
         reserve->over(reserve, reservation ? CADRE_OK : CADRE_ENOMEM, reservation, reservation ? "" : cadre_strerror(CADRE_ENOMEM));
@@ -142,6 +142,7 @@ static bool look(cadre_pool *pool, cadre__reserve *reserve, uint64_t *next)
     }
     if (reserve->victims == 0 || pool->now - reserve->planned_at >= REPLAN_NS) {
         uint64_t look_at = UINT64_MAX;
+        reserve->planned_at = pool->now; /* whatever comes of it: the next look is REPLAN_NS away */
         cadre__evict_result result = cadre__evict_plan(reserve, &look_at);
         if (result == CADRE__EVICT_NEVER) {
             fail(reserve, CADRE_EBUDGET, "the memory cannot be made free");
@@ -151,7 +152,7 @@ static bool look(cadre_pool *pool, cadre__reserve *reserve, uint64_t *next)
         if (look_at < *next) *next = look_at;
     }
     uint64_t claim_at = cadre__after(reserve->arrived, CLAIM_NS);
-    if (reserve->victims || reserve->yields || pool->now >= claim_at)
+    if (reserve->victims || reserve->yields || pool->now >= claim_at || CADRE__FAULT(BEHIND_BIG))
         claim(pool, reserve);
     else if (claim_at < *next)
         *next = claim_at;
@@ -177,7 +178,7 @@ void cadre__reserves_step(cadre_pool *pool)
             yields = yields || reserve->yields;
         }
     } while (again);
-    if (!yields) cadre__evict_forget_turns(pool);
+    if (!yields && !CADRE__FAULT(TURNS_STAY)) cadre__evict_forget_turns(pool);
     cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->reserves_due, next);
 }
 
@@ -245,7 +246,7 @@ int cadre_memory_reserve(cadre_pool *pool, const cadre_memory_amount *amounts, s
     own->data = data;
     own->cancelling.deliver = deliver_cancelling;
     own->reserve = (cadre__reserve){.pool = pool, .priority = options.priority, .amounts = own->amounts, .count = count, .over = host_over};
-    rc = !cadre__evict_possible(pool, amounts, count) ? CADRE_EBUDGET : CADRE_OK;
+    rc = !cadre__evict_possible(pool, amounts, count, NULL) ? CADRE_EBUDGET : CADRE_OK;
     if (rc == CADRE_EBUDGET) tell_numbers(pool, &own->reserve, "the memory cannot be made free", pool->error_detail, sizeof pool->error_detail);
     if (rc == CADRE_OK && !cadre__reserve_begin(&own->reserve, options.timeout_ms == CADRE_NEVER ? UINT64_MAX : cadre__ms(options.timeout_ms)))
         rc = cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");

@@ -334,7 +334,7 @@ int cadre_weights_load_blocking(cadre_pool *pool, cadre_weights_load_cb function
                                 cadre_weights_future **out)
 {
     if (out) *out = NULL;
-    int rc = !pool || !function || !out ? CADRE_EINVAL : pool->closing ? CADRE_ECLOSED : CADRE_OK;
+    int rc = !pool || !function || !out ? CADRE_EINVAL : pool->closing && !pool->in_load ? CADRE_ECLOSED : CADRE_OK;
     cadre_load_context *context = rc == CADRE_OK ? cadre__load_create(pool, "", data, release) : NULL;
     if (!context) {
         if (release) release(data);

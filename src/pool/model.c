@@ -249,7 +249,7 @@ static cadre_request *first_in_line(const cadre__model *model)
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++) {
         if (cadre__list_empty(&model->queues[i])) continue;
         cadre_request *head = head_of(model, i);
-        if (model->turn_end && head->queued_at > model->turn_end) continue;
+        if (model->turn_end && head->queued_at > model->turn_end && !CADRE__FAULT(TURN_IGNORED)) continue;
         uint64_t waited = pool->now > head->queued_at ? pool->now - head->queued_at : 0;
         int64_t rank = (int64_t)i - (pool->aging_ns ? (int64_t)(waited / pool->aging_ns) : 0);
         if (rank < 0) rank = 0;
@@ -289,6 +289,7 @@ static cadre__job *take(cadre_request *request)
     cadre__model_unqueue(request);
     request->state = CADRE__RUNNING;
     request->model->running++;
+    if (CADRE__FAULT(DONE_AT_OPEN)) request->model->pool->stats.done++;
     cadre__request_begun(request);
     if (request->job->kind->equip) request->job->kind->equip(&request->model->pool->heap, request->job, request->model);
     return request->job;
@@ -316,6 +317,7 @@ static cadre__job *gather(cadre__model *model)
         cadre_request *next = first_in_line(model);
         if (!next) break;
         size_t more = model->kind->rows(next->job);
+        if (CADRE__FAULT(BATCH_DROPS) && more > model->slots - rows) cadre__model_unqueue(next);
         if (more > model->slots - rows || !model->kind->joins(first, next->job)) break;
         last = last->batch = take(next);
         rows += more;

@@ -48,6 +48,7 @@ struct cadre_pool {
     cadre__deadlines deadlines;
     uint64_t armed;
     bool in_turn, parked, held;
+    bool in_load;  /* an entry's load is being started: accepted requests wait for it, so a pool that drains allows it */
     int brisk_cpu; /* where the latest finished operation ran, if it took microseconds; else −1 */
     uint64_t turns, delivered, late_values;
 

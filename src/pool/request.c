@@ -267,6 +267,7 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
         model->running--;
         model->abandoned++;
         atomic_store_explicit(&job->cancelled, true, memory_order_release);
+        if (CADRE__FAULT(SLOT_FREE_EARLY) && status == CADRE_ETIMEDOUT) job->worker->running--;
         cadre__thread_nudge(&job->worker->runner->thread);
     }
     if (model->entry && request->state == CADRE__QUEUED && !model->queued) cadre__entry_touch(model->entry); /* nobody may wait for its load any more */
@@ -346,6 +347,7 @@ static void wait_again(cadre_request *request, cadre__job *job)
     request->begun = false;
     cadre__list_init(&request->link);
     cadre__model_requeue(request);
+    if (request->model->entry) cadre__entry_touch(request->model->entry); /* it may need another worker */
 }
 
 /* Moves what one job of a batch owns into a new one, which waits; the old one comes back when its thread does. */
@@ -391,6 +393,7 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
     cadre__model *model = job->worker->model;
     model->operations += job->operations;
     cadre__worker_taken(job->worker, job);
+    if (job->status == CADRE_EWORKER && job->state != CADRE__JOB_NEW) cadre__worker_broken(job->worker, job->detail); /* whoever has asked, and may not wait */
     if (!request) {
         model->abandoned--;
         cadre__job_free(&pool->heap, job);
@@ -398,13 +401,12 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
         return;
     }
     model->running--;
-    if (job->status == CADRE_EWORKER && job->state == CADRE__JOB_NEW && cadre__worker_others_serve(model)) {
+    if (job->status == CADRE_EWORKER && job->state == CADRE__JOB_NEW && cadre__worker_others_serve(model) && !CADRE__FAULT(JOBS_LOST)) {
         wait_again(request, job);
         return;
     }
-    if (job->status == CADRE_EWORKER && job->state != CADRE__JOB_NEW) cadre__worker_broken(job->worker, job->detail);
     model->ending++;
-    request->status = job->status;
+    request->status = CADRE__FAULT(ERROR_AS_RESULT) && job->status == CADRE_EENGINE ? CADRE_OK : job->status;
     if (job->status < 0 && job->detail) request->detail = cadre__strdup(cadre__pool_allocator(pool), job->detail);
     request->state = CADRE__HOLDING;
     if (!request->held) finish(request);

@@ -223,6 +223,7 @@ static void fail_load(cadre__worker *worker, int status, const char *detail)
         detail = worker->detail ? worker->detail : cadre_strerror(status);
     }
     end_load(worker);
+    if (CADRE__FAULT(RELEASED_TWICE)) cadre_reservation_release(worker->charge);
     tell_failure(worker, status, detail);
     bury(worker);
 }
@@ -300,7 +301,9 @@ static void deliver_starting(cadre_pool *pool, cadre__message *message)
     worker->context->owner = worker;
     worker->context->on_progress = load_progress;
     cadre_load_context *context = cadre__load_ref(worker->context);
+    worker->pool->in_load = worker->managed;
     cadre_future *future = worker->call(&worker->loader, context);
+    worker->pool->in_load = false;
     cadre__box *box = !future ? NULL : future->promise ? future->promise->box : future->box;
     if (box && !box->charge) box->charge = cadre__reservation_retain(worker->charge); /* whatever becomes of the worker */
     if (box && worker->managed && !box->config) box->config = cadre__config_ref(worker->model->entry->config);

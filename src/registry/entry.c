@@ -304,8 +304,9 @@ static void scale_down(cadre__entry *entry, uint32_t wanted)
         uint64_t due = cadre__after(worker->idle_since, cadre__ms(e->idle_timeout_ms));
         if (due <= pool->now && model->ready > keep && !model->queued)
             cadre__worker_end(worker, CADRE_ECANCELED, "idle");
-        else if (due > pool->now && due < entry->idle_check_at)
-            entry->idle_check_at = due;
+        else if (due <= pool->now && model->queued) /* it may yet be needed: later */
+            due = cadre__after(pool->now, cadre__ms(e->idle_timeout_ms));
+        if (due > pool->now && due < entry->idle_check_at) entry->idle_check_at = due;
     }
 }
 

@@ -60,6 +60,10 @@ static cadre_future *load_worker(const void *loader, cadre_load_context *context
     cadre__entry *entry = ((cadre__worker *)context->owner)->model->entry;
     if (entry->weights) return cadre__load_shared(context, type, entry->weights, call_make, no_function, config);
     cadre_future *source = NULL;
+    if (cadre__entry_shares(entry)) { /* they failed since this was spawned */
+        cadre_load_fail(context, CADRE_ELOAD, "the shared weights could not be loaded");
+        return NULL;
+    }
     if (config->kind == CADRE_LOADER_ASYNC) {
         source = fetch(config, context);
         if (!source) return NULL;
@@ -133,8 +137,10 @@ bool cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned)
         return false;
     }
     context->weights_of = entry;
+    pool->in_load = true;
     if (config->kind == CADRE_LOADER_ASYNC) source = fetch(config, context);
     if (source || config->kind != CADRE_LOADER_ASYNC) future = cadre__load_blocking(context, CADRE_VALUE_WEIGHTS, source, call_load, no_function, config);
+    pool->in_load = false;
     cadre_future_release(source);
     cadre__load_unref(context);
     if (!future) {

@@ -57,7 +57,10 @@ static int read_members(reader *r, const cadre__node *root)
     for (bool more = rc == CADRE_OK && cadre__json_first(&r->json, root, &child); more && rc == CADRE_OK; more = cadre__json_next(&r->json, &child)) {
         size_t i = 0;
         while (i < r->count && strcmp(r->specs[i].name, child.item->string) != 0) i++;
-        if (i == r->count) return cadre__json_unknown(&r->json, &child, cadre__nearest_of(child.item->string, &r->specs->name, sizeof *r->specs, r->count));
+        if (i == r->count) {
+            const char *near = r->count ? cadre__nearest_of(child.item->string, &r->specs->name, sizeof *r->specs, r->count) : NULL;
+            return cadre__json_unknown(&r->json, &child, near);
+        }
         if (r->values[i].given) return cadre__json_twice(&r->json, &child);
         rc = read_value(r, &child, &r->specs[i], &r->values[i]);
     }

@@ -55,6 +55,7 @@ int cadre__entry_admit(cadre__entry *entry, uint64_t timeout_ns, bool *probe)
     uint64_t now = cadre__pool_now(entry->pool);
     bool changed;
     *probe = false;
+    if (CADRE__FAULT(BUSY_IS_GONE) && entry->model->ready && cadre__list_empty(&entry->model->free_workers)) return CADRE_EWORKER;
     if (entry->removing) return cadre__pool_refuse(entry->pool, CADRE_ENOENT, "\"%.200s\" is being removed", entry->model->key);
     if (entry->refused && !entry->model->ready && !entry->model->loading && !entry->reserving) {
         if (now < entry->retry_at)
@@ -73,6 +74,7 @@ int cadre__entry_admit(cadre__entry *entry, uint64_t timeout_ns, bool *probe)
 void cadre__entry_asked(cadre__entry *entry)
 {
     cadre__evict_heat(entry, cadre__pool_now(entry->pool));
+    if (CADRE__FAULT(LATE_JOINS) && entry->retry_at) return;
     if (!entry->model->ready || cadre__list_empty(&entry->model->free_workers)) cadre__entry_touch(entry);
 }
 

@@ -119,6 +119,7 @@ static cadre_reservation *split_weights(cadre__entry *entry, cadre_reservation *
 static void launch(cadre__entry *entry, cadre_reservation *reservation, bool with_weights)
 {
     if (!entry->model->loading) entry->load_begun = entry->pool->now;
+    if (CADRE__FAULT(READY_AT_ONCE)) cadre__entry_grant_loads(entry, CADRE_OK, "");
     if (with_weights) {
         cadre_reservation *weights = split_weights(entry, reservation);
         if (!weights || !cadre__entry_load_weights(entry, weights)) {

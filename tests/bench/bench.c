@@ -176,7 +176,7 @@ static double spread_of(const double *values, int count)
         low = fmin(low, values[i]);
         high = fmax(high, values[i]);
     }
-    return (high - low) / bench_median(values, count);
+    return high > low ? (high - low) / bench_median(values, count) : 0;
 }
 
 int bench_placements(bench_placement out[3])

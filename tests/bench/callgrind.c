@@ -17,9 +17,17 @@ typedef struct name_entry {
     size_t function; /* index in the profile */
 } name_entry;
 
+typedef struct file_entry {
+    unsigned long id;
+    char name[160];
+} file_entry;
+
 typedef struct reader {
     callgrind_profile profile;
     size_t capacity;
+    file_entry *files;
+    size_t file_count, file_capacity;
+    char file[160]; /* of the function that follows */
     name_entry *names;
     size_t name_count, name_capacity;
     size_t current;
@@ -32,7 +40,10 @@ static void run_valgrind(const char *output, const char *inside, const char *con
     const char *command[ARGUMENTS_MAX + 8] = {"valgrind", "--quiet", "--tool=callgrind", "--separate-threads=yes"};
     size_t count = 4;
     snprintf(output_option, sizeof output_option, "--callgrind-out-file=%s", output);
-    snprintf(toggle_option, sizeof toggle_option, "--toggle-collect=%s", inside);
+    if (inside)
+        snprintf(toggle_option, sizeof toggle_option, "--toggle-collect=%s", inside);
+    else
+        snprintf(toggle_option, sizeof toggle_option, "--collect-atstart=no");
     command[count++] = output_option;
     command[count++] = toggle_option;
     for (size_t i = 0; argv[i] && i < ARGUMENTS_MAX; i++) command[count++] = argv[i];
@@ -57,6 +68,24 @@ static void *grow(void *array, size_t count, size_t *capacity, size_t size)
     return array;
 }
 
+/* "(3) path" defines file 3, "(3)" refers to it. `current`: where its name goes, or NULL. */
+static void find_file(reader *r, const char *text, char current[160])
+{
+    char *end;
+    unsigned long id = strtoul(text + (*text == '('), &end, 10);
+    const char *name = strchr(end, ' ');
+    size_t i = 0;
+    while (i < r->file_count && r->files[i].id != id) i++;
+    if (i == r->file_count) {
+        r->files = grow(r->files, r->file_count, &r->file_capacity, sizeof *r->files);
+        file_entry *file = &r->files[r->file_count++];
+        file->id = id;
+        snprintf(file->name, sizeof file->name, "%s", name ? name + 1 : "?");
+        file->name[strcspn(file->name, "\n")] = '\0';
+    }
+    if (current) memcpy(current, r->files[i].name, sizeof r->files[i].name);
+}
+
 /* "(12) name" defines function 12, "(12)" refers to it; the same function may be defined for several files. */
 static size_t find_function(reader *r, const char *text)
 {
@@ -70,17 +99,25 @@ static size_t find_function(reader *r, const char *text)
     callgrind_function *function = &r->profile.functions[r->profile.count];
     snprintf(function->name, sizeof function->name, "%s", name ? name + 1 : "?");
     function->name[strcspn(function->name, "\n")] = '\0';
+    snprintf(function->file, sizeof function->file, "%s", r->file);
     function->instructions = 0;
     r->names[r->name_count++] = (name_entry){id, r->profile.count};
     return r->profile.count++;
 }
 
-/* The lines that matter: fn= (whose cost follows), cfn= (may define a name), calls= (the next line is the callee's cost), and "line cost", the line possibly
- * relative or "*". */
+/* The lines that matter: fl= (the file of the function that follows; fi=, fe=, cfi= and cfl= may define one), fn= (whose cost follows), cfn= (may define a
+ * name), calls= (the next line is the callee's cost), and "line cost", the line possibly relative or "*". */
 static void read_line(reader *r, const char *line)
 {
     if (strncmp(line, "fn=", 3) == 0) {
         r->current = find_function(r, line + 3);
+        memcpy(r->profile.functions[r->current].file, r->file, sizeof r->file); /* a call may have come before it */
+    } else if (strncmp(line, "fl=", 3) == 0) {
+        find_file(r, line + 3, r->file);
+    } else if (strncmp(line, "fi=", 3) == 0 || strncmp(line, "fe=", 3) == 0) {
+        find_file(r, line + 3, NULL);
+    } else if (strncmp(line, "cfi=", 4) == 0 || strncmp(line, "cfl=", 4) == 0) {
+        find_file(r, line + 4, NULL);
     } else if (strncmp(line, "cfn=", 4) == 0) {
         find_function(r, line + 4);
     } else if (strncmp(line, "calls=", 6) == 0) {
@@ -115,6 +152,7 @@ callgrind_profile callgrind_run(const char *folder, const char *inside, const ch
     }
     qsort(r.profile.functions, r.profile.count, sizeof *r.profile.functions, more_instructions);
     free(r.names);
+    free(r.files);
     return r.profile;
 }
 

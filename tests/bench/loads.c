@@ -161,9 +161,10 @@ static void on_ready(cadre_pool *pool, cadre_worker_id worker, int status, const
     start_next(l);
 }
 
+static const cadre_text_embedding_load_cb kinds[KIND_COUNT] = {load_blocking, load_async, load_preloaded};
+
 static void start_next(loads *l)
 {
-    static const cadre_text_embedding_load_cb kinds[KIND_COUNT] = {load_blocking, load_async, load_preloaded};
     cadre_spawn_options options = CADRE_SPAWN_OPTIONS_INIT;
     if (l->started == LOAD_COUNT) return;
     cadre_text_embedding_loader loader = {.size = sizeof loader, .load = kinds[l->started % KIND_COUNT], .data = l};
@@ -173,18 +174,86 @@ static void start_next(loads *l)
     if (rc < 0) bench_fail("spawning: %s", cadre_err_name(rc));
 }
 
-double loads_by_library(loads *l)
+/* ---- by the registry ---- */
+
+static void name_key(int index, char key[16])
+{
+    snprintf(key, 16, "load-%d", index);
+}
+
+typedef struct registered {
+    loads *l;
+    char key[16];
+} registered;
+
+static void load_next(loads *l);
+
+static void on_called(cadre_pool *pool, int status, const char *detail, void *data)
+{
+    (void)pool;
+    if (status < 0) bench_fail("the registry says: %s (%s)", cadre_err_name(status), detail);
+    ((loads *)data)->exited++;
+}
+
+static void on_loaded(cadre_pool *pool, int status, const char *detail, void *data)
+{
+    registered *r = data;
+    if (status < 0) bench_fail("a load failed: %s (%s)", cadre_err_name(status), detail);
+    int rc = cadre_model_unload(pool, r->key, on_called, r->l);
+    if (rc < 0) bench_fail("unloading: %s", cadre_err_name(rc));
+    r->l->finished++;
+    load_next(r->l);
+}
+
+static void load_next(loads *l)
+{
+    static registered all[LOAD_COUNT];
+    if (l->started == LOAD_COUNT) return;
+    registered *r = &all[l->started];
+    r->l = l;
+    name_key(l->started++, r->key);
+    int rc = cadre_model_load(l->pool, r->key, on_loaded, r);
+    if (rc < 0) bench_fail("loading: %s", cadre_err_name(rc));
+}
+
+void loads_register(loads *l)
+{
+    l->exited = 0;
+    for (int i = 0; i < LOAD_COUNT; i++) {
+        char key[16];
+        cadre_entry entry = CADRE_ENTRY_INIT;
+        cadre_text_embedding_loader loader = {.size = sizeof loader, .load = kinds[i % KIND_COUNT], .data = l};
+        name_key(i, key);
+        entry.key = key;
+        entry.capability = CADRE_TEXT_EMBEDDING;
+        int rc = cadre_registry_add_text_embedding(l->pool, &entry, &loader, on_called, l);
+        if (rc < 0) bench_fail("adding an entry: %s (%s)", cadre_err_name(rc), cadre_pool_error_detail(l->pool));
+    }
+    while (l->exited < LOAD_COUNT) uv_run(l->loop, UV_RUN_ONCE);
+}
+
+static double run_library(loads *l, void (*next)(loads *l))
 {
     l->started = l->finished = l->exited = 0;
     uint64_t start = bench_now_ns();
     interpose_begin();
-    start_next(l);
-    start_next(l);
+    next(l);
+    next(l);
     interpose_end();
     while (l->finished < LOAD_COUNT) uv_run(l->loop, UV_RUN_ONCE);
     uint64_t elapsed = bench_now_ns() - start;
     while (l->exited < LOAD_COUNT) uv_run(l->loop, UV_RUN_ONCE);
     return (double)elapsed / 1e9;
+}
+
+double loads_by_library(loads *l)
+{
+    return run_library(l, start_next);
+}
+
+double loads_by_registry(loads *l)
+{
+    return run_library(l, load_next);
 }
 
 /* ---- by bare threads ---- */

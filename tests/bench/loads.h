@@ -1,4 +1,5 @@
-/* The loads of the stall case, and four ways to run all of them: by the library, by bare threads, by uv_queue_work.
+/* The loads of the stall case, and the ways to run all of them: by the library (spawned, or as models of its registry), by bare threads, by
+ * uv_queue_work.
  *
  * Load i is of kind i % 3: blocking (reads the file of 100 MB in pieces of 1 MB, then computes for about 200 ms of CPU time, a fixed amount of work),
  * asynchronous (reads the same file by uv_fs_read), preloaded (a model around weights that are there already). */
@@ -28,8 +29,12 @@ typedef struct loads {
 void loads_open(loads *l, uv_loop_t *loop, cadre_pool *pool, const char *folder);
 void loads_close(loads *l);
 
+/* Makes an entry of each load. */
+void loads_register(loads *l);
+
 /* Run all loads while the loop runs, two at a time where nothing else is said; return the wall time in seconds. */
 double loads_by_library(loads *l);
+double loads_by_registry(loads *l); /* 64 entries, loaded and unloaded again; loads_register comes before */
 double loads_by_threads(loads *l);
 double loads_by_queue_work(loads *l, int at_once);
 

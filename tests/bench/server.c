@@ -122,11 +122,21 @@ static const char *header(const char *text, const char *end, const char *name)
     return NULL;
 }
 
+/* The answer is all there: by its length, or by its last chunk. */
+static int is_whole(const char *answer, size_t have)
+{
+    const char *end = strstr(answer, "\r\n\r\n");
+    if (!end) return 0;
+    const char *length = header(answer, end, "Content-Length");
+    if (length) return have >= (size_t)(end + 4 - answer) + strtoul(length, NULL, 10);
+    return have >= 7 && memcmp(answer + have - 7, "\r\n0\r\n\r\n", 7) == 0;
+}
+
 int http_once(const server *s, const char *method, const char *path, const char *body, const char *until, char *answer, size_t size, uint64_t *elapsed_ns)
 {
     size_t have = 0;
     int fd = connect_to(s), status = 0;
-    uint64_t start = bench_now_ns();
+    uint64_t start = bench_now_ns(), seen = 0;
     if (fd < 0) return -1;
     answer[0] = '\0';
     if (send_request(fd, method, path, body) == 0) {
@@ -134,13 +144,11 @@ int http_once(const server *s, const char *method, const char *path, const char 
             ssize_t got = recv(fd, answer + have, size - 1 - have, 0);
             if (got <= 0) break;
             answer[have += (size_t)got] = '\0';
-            if (until && strstr(answer, until)) break;
-            const char *end = strstr(answer, "\r\n\r\n");
-            const char *length = end ? header(answer, end, "Content-Length") : NULL;
-            if (length && have >= (size_t)(end + 4 - answer) + strtoul(length, NULL, 10)) break;
+            if (!seen && until && strstr(answer, until)) seen = bench_now_ns();
+            if (is_whole(answer, have)) break;
         }
     }
-    if (elapsed_ns) *elapsed_ns = bench_now_ns() - start;
+    if (elapsed_ns) *elapsed_ns = (seen ? seen : bench_now_ns()) - start;
     close(fd);
     if (sscanf(answer, "HTTP/1.1 %d", &status) != 1) return -1;
     return status;
@@ -175,15 +183,31 @@ static void start_request(run *r, client *c)
     if (c->fd < 0 || send_request(c->fd, "POST", r->requests->path, body) != 0) bench_fail("the server does not take a request: %s", strerror(errno));
 }
 
+/* Takes out what lies between the chunks of a body; returns its length. */
+static size_t join_chunks(char *body)
+{
+    size_t length = 0;
+    for (char *at = body;;) {
+        char *data;
+        size_t size = strtoul(at, &data, 16);
+        if (size == 0 || strncmp(data, "\r\n", 2) != 0) break;
+        memmove(body + length, data + 2, size);
+        length += size;
+        at = data + 2 + size + 2;
+    }
+    body[length] = '\0';
+    return length;
+}
+
 /* 1 when the answer is complete. */
 static int complete(run *r, client *c)
 {
     const char *end = strstr(c->buffer, "\r\n\r\n");
     if (!end) return 0;
+    if (strncmp(c->buffer, "HTTP/1.1 200", 12) != 0) bench_fail("the server answers: %.400s", c->buffer);
+    if (!is_whole(c->buffer, c->have)) return 0;
     const char *length_text = header(c->buffer, end, "Content-Length");
-    if (!length_text || strncmp(c->buffer, "HTTP/1.1 200", 12) != 0) bench_fail("the server answers: %.400s", c->buffer);
-    size_t length = strtoul(length_text, NULL, 10), before = (size_t)(end + 4 - c->buffer);
-    if (c->have < before + length) return 0;
+    size_t length = length_text ? strtoul(length_text, NULL, 10) : join_chunks(c->buffer + (end + 4 - c->buffer));
     r->requests->answer(c->index, end + 4, length, r->requests->data);
     const char *connection = header(c->buffer, end, "Connection");
     if (connection && strncasecmp(connection, "close", 5) == 0) { /* it limits the requests of a connection */

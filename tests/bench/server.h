@@ -32,8 +32,9 @@ typedef struct http_requests {
  * answer in ns. The connections are opened before and stay open. */
 uint64_t http_run(const server *s, const http_requests *requests);
 
-/* One request on a connection of its own. `until`: returns as soon as this text has arrived (NULL: at the end). Returns the HTTP status; *elapsed_ns, from
- * sending to then; the answer so far, headers included, in `answer`. */
+/* One request on a connection of its own. Returns the HTTP status; the answer, headers included, in `answer`; in *elapsed_ns (may be NULL) the time from
+ * sending until the text `until` had arrived (NULL: all of it). An answer is always read to its end: llama-server's router takes 10 s to unload a model whose
+ * client has hung up. */
 int http_once(const server *s, const char *method, const char *path, const char *body, const char *until, char *answer, size_t size, uint64_t *elapsed_ns);
 
 #endif

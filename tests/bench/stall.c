@@ -6,112 +6,13 @@
  *   callback_longest    the longest library callback in CPU time of the loop's thread (see interpose.h), of the round
  *   load_time           for all loads, against two bare threads that do the same
  *   fs_stat_p99         from uv_fs_stat to its callback: against idle
- *   fs_stat_p99_queue_work_2 / _64   the same with the loads done by uv_queue_work, two at a time or all at once
- *
- * The timer is a timerfd under a uv_poll_t. A uv_timer_t counts in whole milliseconds, and whatever else wakes the loop between two ticks
- * (here the reads of the asynchronous loads) puts it off by up to one, which says nothing about how soon the loop serves what is due. */
+ *   fs_stat_p99_queue_work_2 / _64   the same with the loads done by uv_queue_work, two at a time or all at once */
 #include "bench.h"
 #include "interpose.h"
 #include "loads.h"
-
-#include <errno.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/timerfd.h>
-#include <unistd.h>
-
-#define IDLE_MS 2500
-#define TICK_NS 1000000
-
-typedef struct probe {
-    uv_loop_t *loop;
-    uv_poll_t poll;
-    int timer; /* a timerfd */
-    uint64_t due_ns;
-    const char *path;
-    size_t open_stats;
-    bench_samples lags_us;
-    bench_samples stats_us;
-} probe;
-
-typedef struct figures {
-    double lag_p99, lag_p999, stat_p99, seconds;
-} figures;
-
-typedef struct timed_stat {
-    uv_fs_t request;
-    probe *probe;
-    uint64_t start_ns;
-} timed_stat;
-
-static void on_stat(uv_fs_t *request)
-{
-    timed_stat *t = request->data;
-    bench_samples_add(&t->probe->stats_us, (double)(bench_now_ns() - t->start_ns) / 1000);
-    t->probe->open_stats--;
-    uv_fs_req_cleanup(request);
-    free(t);
-}
-
-/* A stat at every tick, whether or not the ones before have been answered: who waits for an answer first does not see the wait of the others. */
-static void start_stat(probe *p)
-{
-    timed_stat *t = malloc(sizeof *t);
-    if (!t) bench_fail("out of memory");
-    t->probe = p;
-    t->start_ns = bench_now_ns();
-    t->request.data = t;
-    p->open_stats++;
-    if (uv_fs_stat(p->loop, &t->request, p->path, on_stat) != 0) bench_fail("uv_fs_stat");
-}
-
-/* Ticks that were missed count each for itself. */
-static void on_tick(uv_poll_t *poll, int status, int events)
-{
-    probe *p = poll->data;
-    uint64_t expirations, now = bench_now_ns();
-    (void)events;
-    if (status != 0) bench_fail("uv_poll: %s", uv_strerror(status));
-    if (read(p->timer, &expirations, sizeof expirations) != sizeof expirations) return;
-    for (; expirations > 0; expirations--, p->due_ns += TICK_NS) bench_samples_add(&p->lags_us, now > p->due_ns ? (double)(now - p->due_ns) / 1000 : 0);
-    start_stat(p);
-}
-
-static void probe_start(probe *p, uv_loop_t *loop, const char *path)
-{
-    *p = (probe){.loop = loop, .path = path, .timer = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)};
-    p->due_ns = bench_now_ns() + TICK_NS;
-    struct itimerspec spec = {.it_interval = {0, TICK_NS}, .it_value = {(time_t)(p->due_ns / 1000000000u), (long)(p->due_ns % 1000000000u)}};
-    if (p->timer < 0 || timerfd_settime(p->timer, TFD_TIMER_ABSTIME, &spec, NULL) != 0) bench_fail("timerfd: %s", strerror(errno));
-    interpose_mine(1);
-    uv_poll_init(loop, &p->poll, p->timer);
-    p->poll.data = p;
-    uv_poll_start(&p->poll, UV_READABLE, on_tick);
-    interpose_mine(0);
-}
-
-/* Lets open stats end, closes the timer, and works out the figures. */
-static figures probe_stop(probe *p, double seconds)
-{
-    uv_poll_stop(&p->poll);
-    while (p->open_stats > 0) uv_run(p->loop, UV_RUN_ONCE);
-    uv_close((uv_handle_t *)&p->poll, NULL);
-    uv_run(p->loop, UV_RUN_NOWAIT);
-    close(p->timer);
-    figures f = {bench_percentile(&p->lags_us, 0.99), bench_percentile(&p->lags_us, 0.999), bench_percentile(&p->stats_us, 0.99), seconds};
-    bench_samples_free(&p->lags_us);
-    bench_samples_free(&p->stats_us);
-    return f;
-}
+#include "probe.h"
 
 typedef enum way { WAY_IDLE, WAY_LIBRARY, WAY_THREADS, WAY_QUEUE_2, WAY_QUEUE_64, WAY_COUNT } way;
-
-static double run_idle(uv_loop_t *loop)
-{
-    uint64_t start = bench_now_ns();
-    while (bench_now_ns() - start < IDLE_MS * 1000000ull) uv_run(loop, UV_RUN_ONCE);
-    return (double)IDLE_MS / 1000;
-}
 
 static figures measure(loads *l, way w)
 {
@@ -123,7 +24,7 @@ static figures measure(loads *l, way w)
     case WAY_THREADS: seconds = loads_by_threads(l); break;
     case WAY_QUEUE_2: seconds = loads_by_queue_work(l, 2); break;
     case WAY_QUEUE_64: seconds = loads_by_queue_work(l, LOAD_COUNT); break;
-    default: seconds = run_idle(l->loop); break;
+    default: seconds = probe_idle(l->loop); break;
     }
     return probe_stop(&p, seconds);
 }

@@ -91,7 +91,6 @@ static void check_model(host *h, const cadre__model *model)
     }
     if (model->queued != t.queued)
         sim_violation(&h->sim, "%s: %llu requests wait, but its depth says %llu", model->key, (unsigned long long)t.queued, (unsigned long long)model->queued);
-    if (model->queued > model->capacity) sim_violation(&h->sim, "%s: more wait than its capacity", model->key);
     if (model->running != t.running || model->ending != t.ending)
         sim_violation(&h->sim, "%s: %llu run and %llu end, but it counts %llu and %llu", model->key, (unsigned long long)t.running,
                       (unsigned long long)t.ending, (unsigned long long)model->running, (unsigned long long)model->ending);
@@ -138,16 +137,40 @@ static void check_pool(host *h)
         sim_violation(&h->sim, "a count has wrapped around");
 }
 
-static uint64_t check_host_requests(host *h)
+static void check_host_requests(host *h)
 {
-    uint64_t open = 0;
-    for (unsigned i = 0; i < h->request_count; i++) {
-        const sim_request *r = h->requests[i];
-        bool found = r->id && cadre__table_get(&h->pool->requests, r->id);
-        if (found != (r->accepted && !r->done)) sim_violation(&h->sim, "request %u: the pool %s it", r->number, found ? "still has" : "has lost");
-        open += found;
+    for (unsigned i = 0; i < h->open_count; i++)
+        if (!cadre__table_get(&h->pool->requests, h->open[i]->id)) sim_violation(&h->sim, "request %u: the pool has lost it", h->open[i]->number);
+    if (h->open_count != h->pool->open_requests)
+        sim_violation(&h->sim, "%u requests are open, the pool has %llu", h->open_count, (unsigned long long)h->pool->open_requests);
+}
+
+static void check_stats(host *h)
+{
+    const cadre__stats *s = &h->pool->stats;
+    uint64_t ended = s->done + s->failed + s->cancelled + s->timed_out;
+    if (s->accepted != ended + h->open_count)
+        sim_violation(&h->sim, "%llu requests were accepted, %llu are counted as over, %u are open", (unsigned long long)s->accepted, (unsigned long long)ended,
+                      h->open_count);
+}
+
+/* The cores of workers with a fixed number of threads, and who is at work. */
+static void check_cores(host *h)
+{
+    const cadre_pool *pool = h->pool;
+    uint32_t fixed = 0, workers = 0, busy = 0;
+    CADRE__LIST_FOR (node, &pool->worker_list) {
+        const cadre__worker *w = CADRE__CONTAINER(node, cadre__worker, link);
+        if (w->runner && !w->detached) busy += w->runner->busy;
+        if (!w->threads || !w->running) continue;
+        fixed += w->threads;
+        workers++;
     }
-    return open;
+    if (pool->fixed_cores != fixed || atomic_load(&pool->port->fixed_cores) != fixed || atomic_load(&pool->port->fixed_busy) != workers)
+        sim_violation(&h->sim, "%u cores are taken by %u workers with fixed threads, but %u are counted", fixed, workers, pool->fixed_cores);
+    if (fixed > pool->port->cores && !h->warms) sim_violation(&h->sim, "%u cores are taken of %u", fixed, pool->port->cores);
+    if (pool->closing < CADRE__STOPPING && atomic_load(&pool->port->busy) != busy)
+        sim_violation(&h->sim, "%u workers are busy, but %u are counted", busy, atomic_load(&pool->port->busy));
 }
 
 /* ---- after a turn that wants no other ---- */
@@ -161,17 +184,20 @@ static uint64_t rank(const host *h, const cadre_request *r)
 /* What this turn has handed out came before everything that waits still. */
 static void check_order(host *h)
 {
-    for (unsigned i = 0; i < h->request_count; i++) {
-        sim_request *r = h->requests[i];
-        if (!r->accepted || r->done || r->dispatched) continue;
+    for (unsigned i = 0; i < h->open_count; i++) {
+        sim_request *r = h->open[i];
+        if (r->dispatched) continue;
         const cadre_request *given = cadre__table_get(&h->pool->requests, r->id);
         if (!given || given->state == CADRE__QUEUED) continue;
         r->dispatched = true;
         if (given->state != CADRE__RUNNING) continue;
-        for (unsigned k = 0; k < h->request_count; k++) {
-            const sim_request *other = h->requests[k];
-            const cadre_request *waits = other->accepted && !other->done && other->model == r->model ? cadre__table_get(&h->pool->requests, other->id) : NULL;
-            if (!waits || waits->state != CADRE__QUEUED) continue;
+        if (given->model->turn_end && given->queued_at > given->model->turn_end)
+            sim_violation(&h->sim, "%s: request %u came after the end of the turn, and is served in it", r->model->key, r->number);
+        for (unsigned k = 0; k < h->open_count; k++) {
+            const sim_request *other = h->open[k];
+            const cadre_request *waits = other->model == r->model ? cadre__table_get(&h->pool->requests, other->id) : NULL;
+            if (!waits || waits->state != CADRE__QUEUED || waits->model != given->model) continue;
+            if (given->model->turn_end && waits->queued_at > given->model->turn_end) continue;
             uint64_t a = rank(h, given), b = rank(h, waits);
             if (b < a || (b == a && waits->queued_at < given->queued_at))
                 sim_violation(&h->sim, "%s: request %u (priority %u) was taken before request %u (priority %u)", r->model->key, r->number, given->priority,
@@ -180,21 +206,55 @@ static void check_order(host *h)
     }
 }
 
+/* Free workers may only wait for cores that others are using, and will give back. */
+static void check_starved(host *h, const cadre__model *model)
+{
+    const cadre_pool *pool = h->pool;
+    CADRE__LIST_FOR (node, &model->free_workers) {
+        const cadre__worker *w = CADRE__CONTAINER(node, cadre__worker, free_link);
+        if (!w->threads || w->running || !pool->fixed_cores || pool->fixed_cores + w->threads <= pool->port->cores)
+            sim_violation(&h->sim, "%s: a request waits and a worker is free", model->key);
+    }
+    if (cadre__list_empty(&model->starved)) sim_violation(&h->sim, "%s: it waits for cores, and nobody will tell it", model->key);
+    bool used = false;
+    CADRE__LIST_FOR (node, &pool->worker_list) {
+        const cadre__worker *w = CADRE__CONTAINER(node, cadre__worker, link);
+        used = used || (w->threads && w->running && !w->hung);
+    }
+    if (!used) sim_violation(&h->sim, "%s: it waits for cores that only workers have that hang", model->key);
+}
+
+/* Who gives no sign of life is set aside in time. */
+static void check_signs(host *h)
+{
+    CADRE__LIST_FOR (node, &h->pool->worker_list) {
+        const cadre__worker *w = CADRE__CONTAINER(node, cadre__worker, link);
+        if (!w->hang_ns || !w->running || w->hung || w->detached || !w->runner || h->out_of_memory) continue;
+        bool paused = false; /* whose consumers pause rests, and does not hang */
+        for (unsigned k = 0; k < h->model_count; k++) paused = paused || (h->models[k].paused && strcmp(h->models[k].key, w->model->key) == 0);
+        if (!w->watch.place || w->watch.due <= h->pool->now) sim_violation(&h->sim, "%s: a worker works, and nobody watches it", w->model->key);
+        if (!paused && !atomic_load(&w->runner->resting) && cadre__after(atomic_load(&w->runner->beat), w->hang_ns) < h->pool->now)
+            sim_violation(&h->sim, "%s: a worker hangs, and stays", w->model->key);
+    }
+}
+
 static void check_idle(host *h)
 {
     cadre_pool *pool = h->pool;
     for (size_t i = 0; i < pool->model_buckets; i++) {
         for (const cadre__model *model = pool->models[i]; model; model = model->next) {
-            if (model->queued && !cadre__list_empty(&model->free_workers) && !model->window.place)
-                sim_violation(&h->sim, "%s: a request waits and a worker is free", model->key);
-            if (model->queued && !model->loading && !model->ready) sim_violation(&h->sim, "%s: a request waits for nobody", model->key);
+            bool over = model->turn_end && !cadre__model_has_turn(model);
+            if (model->queued && !cadre__list_empty(&model->free_workers) && !model->window.place && !over) check_starved(h, model);
+            if (model->queued && !model->loading && !model->ready && !model->entry && !(model->unknown && pool->additions))
+                sim_violation(&h->sim, "%s: a request waits for nobody", model->key);
         }
     }
     if (!cadre__list_empty(&pool->dirty) || !cadre__list_empty(&pool->publishing) || pool->first)
         sim_violation(&h->sim, "a turn has left something to do and wants no other");
     uint64_t next = cadre__deadlines_next(&pool->deadlines);
     if (next != pool->armed) sim_violation(&h->sim, "the timer is not set to the next deadline");
-    bool work = pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->closing;
+    bool work = pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->wishes || pool->additions ||
+                pool->closing;
     if (pool->held != work || h->sim.held != work)
         sim_violation(&h->sim, "the pool %s the loop alive, %s work", h->sim.held ? "keeps" : "does not keep", work ? "with" : "without");
 }
@@ -207,7 +267,8 @@ static void check_awake(host *h)
                      !cadre__inbox_empty(&pool->port->reaped);
     if (something && h->sim.turn_at == UINT64_MAX) sim_violation(&h->sim, "there is something to do, and nobody wakes the loop");
     if (cadre__deadlines_next(&pool->deadlines) < pool->armed && h->sim.turn_at == UINT64_MAX) sim_violation(&h->sim, "a deadline is set, and no timer");
-    bool work = pool->first || pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->closing;
+    bool work = pool->first || pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->wishes ||
+                pool->additions || pool->closing;
     if (work && !h->sim.held) sim_violation(&h->sim, "there is work, and the loop may end");
 }
 
@@ -219,6 +280,12 @@ void check_all(host *h)
     check_pool(h);
     memory_check(h);
     check_host_requests(h);
+    check_stats(h);
+    check_cores(h);
+    check_registry(h);
     check_order(h);
-    if (h->sim.turned) check_idle(h);
+    if (!h->sim.turned) return;
+    check_idle(h);
+    check_signs(h);
+    check_registry_idle(h);
 }

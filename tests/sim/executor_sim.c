@@ -1,5 +1,7 @@
 #include "executor_sim.h"
 
+#include "shrink.h"
+
 #include <stdarg.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -43,6 +45,8 @@ void sim_log(simulator *sim, const char *format, ...)
     if (sim->text) fprintf(sim->text, "%12.6f %s\n", (double)sim->now / 1e6, line);
 }
 
+sim_watch *sim_watched; /* NULL: nobody looks on */
+
 void sim_violation(simulator *sim, const char *format, ...)
 {
     va_list arguments;
@@ -51,6 +55,7 @@ void sim_violation(simulator *sim, const char *format, ...)
     vfprintf(stderr, format, arguments);
     va_end(arguments);
     fprintf(stderr, "\nsim: again with: sim --operations 1 --seed %llu --log\n", (unsigned long long)sim->seed);
+    if (sim_watched) snprintf(sim_watched->what, sizeof sim_watched->what, "%s", format);
     fflush(NULL);
     _exit(1); /* not exit(): it may be a fiber's stack that we stand on */
 }
@@ -92,12 +97,14 @@ static sim_event pop_event(simulator *sim)
     return first;
 }
 
+#define EVENTS_MAX 3000000 /* of one host: it cannot be that busy */
+
 bool sim_step(simulator *sim)
 {
     if (!sim->event_count) return false;
     sim_event event = pop_event(sim);
     if (event.time > sim->now) sim->now = event.time;
-    sim->steps++;
+    if (++sim->steps > EVENTS_MAX) sim_violation(sim, "something goes round and round");
     sim->turned = false;
     event.run(event.data);
     return true;

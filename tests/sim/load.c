@@ -1,115 +1,9 @@
 /* Loaders of every kind, weights, and the life of workers as a host is told of it. */
 #include "host.h"
 
+#include "pool/worker.h"
+
 #include <stdlib.h>
-
-/* ---- weights ---- */
-
-static void payload_destroy(void *data)
-{
-    sim_payload *p = data;
-    host *h = p->host;
-    if (!p->made || p->gone) sim_violation(&h->sim, "weights are destroyed twice");
-    if (p->users) sim_violation(&h->sim, "weights are destroyed while %u models are made around them", p->users);
-    if (!h->sim.current && !h->sim.closing) sim_violation(&h->sim, "weights are destroyed on the loop");
-    sim_busy(&h->sim, sim_span(&h->sim, CADRE__NS_PER_MS));
-    if (!memory_charged(h, p->charge) && h->pool) sim_violation(&h->sim, "weights' reservation is given back before they are destroyed");
-    p->gone = true;
-    sim_log(&h->sim, "weights are destroyed");
-}
-
-static int payload_make(sim_payload *p, cadre_weights_value *out)
-{
-    if (p->outcome != CADRE_OK) return p->outcome;
-    *out = (cadre_weights_value){sizeof *out, p, payload_destroy, &p->host->models};
-    p->made = true;
-    return CADRE_OK;
-}
-
-static int weights_load(cadre_load_context *context, void *data, cadre_weights_value *out)
-{
-    sim_payload *p = data;
-    simulator *sim = &p->host->sim;
-    if (!sim->current) sim_violation(sim, "weights are loaded on the loop");
-    sim_busy(sim, sim_span(sim, 20 * CADRE__NS_PER_MS));
-    if (cadre_load_cancelled(context) && sim_one_in(sim, 2)) return CADRE_ECANCELED;
-    return payload_make(p, out);
-}
-
-static void weights_release(void *data)
-{
-    sim_payload *p = data;
-    if (p->released) sim_violation(&p->host->sim, "a weights loader's data is released twice");
-    p->released = true;
-}
-
-static void weights_settle(void *data)
-{
-    sim_payload *p = data;
-    cadre_promise *promise = p->promise;
-    if (!promise) return;
-    p->promise = NULL;
-    cadre_weights_value value = CADRE_WEIGHTS_VALUE_INIT;
-    if (payload_make(p, &value) == CADRE_OK) {
-        int rc = cadre_promise_resolve(promise, CADRE_VALUE_WEIGHTS, &value);
-        if (rc != CADRE_OK && rc != CADRE_EALREADY) p->made = false;
-    } else if (sim_one_in(&p->host->sim, 2)) {
-        cadre_promise_fail(promise, p->outcome, "the weights' promise fails");
-    }
-    cadre_promise_release(promise);
-}
-
-static void waited(cadre_future *future, int status, const char *detail, void *data)
-{
-    (void)detail;
-    host *h = data;
-    if (h->sim.current) sim_violation(&h->sim, "a future's callback on another thread than the loop");
-    if (status != cadre_future_status(future)) sim_violation(&h->sim, "a future's callback and its status differ");
-    h->waits_told++;
-    host_reenter(h);
-}
-
-void load_weights(host *h, sim_model *m)
-{
-    sim_payload *p = calloc(1, sizeof *p);
-    if (!p) abort();
-    p->host = h;
-    p->next = h->payloads;
-    h->payloads = p;
-    p->blocking = sim_one_in(&h->sim, 2);
-    p->outcome = sim_one_in(&h->sim, 8) ? CADRE_EFORMAT : CADRE_OK;
-    cadre_reservation *owned = sim_one_in(&h->sim, 2) ? memory_reserve(h, &p->charge) : NULL;
-    if (!owned) p->charge = -1;
-    cadre_weights_future *future = NULL;
-    cadre_weights_promise *promise = NULL;
-    int rc;
-    if (p->blocking) {
-        rc = cadre_weights_load_blocking(h->pool, weights_load, p, weights_release, owned, &future);
-    } else {
-        rc = cadre_weights_promise_create(h->pool, &promise, &future);
-        p->promise = (cadre_promise *)promise;
-        if (rc == CADRE_OK)
-            cadre_weights_future_charge(future, owned);
-        else
-            cadre_reservation_release(owned);
-        if (rc == CADRE_OK && !sim_one_in(&h->sim, 20)) sim_plan(&h->sim, sim_span(&h->sim, 20 * CADRE__NS_PER_MS), weights_settle, p);
-    }
-    sim_log(&h->sim, "weights for %s: %s", m->key, cadre_err_name(rc));
-    if (rc != (h->pool->closing ? CADRE_ECLOSED : CADRE_OK) && !(rc == CADRE_ENOMEM && h->out_of_memory))
-        sim_violation(&h->sim, "weights are answered with %s", cadre_err_name(rc));
-    if (rc != CADRE_OK && future) sim_violation(&h->sim, "refused weights have a future");
-    if (rc != CADRE_OK && p->charge >= 0 && memory_charged(h, p->charge)) sim_violation(&h->sim, "refused weights keep their reservation");
-    if (rc != CADRE_OK && p->blocking && !p->released) sim_violation(&h->sim, "refused weights keep their loader's data");
-    m->weights = future;
-}
-
-void load_drop_weights(host *h)
-{
-    for (unsigned i = 0; i < h->model_count; i++) {
-        cadre_weights_future_release(h->models[i].weights);
-        h->models[i].weights = NULL;
-    }
-}
 
 /* ---- loads of models ---- */
 
@@ -121,13 +15,13 @@ static int make(cadre_load_context *context, cadre_weights *source, void *data, 
     sim_payload *payload = cadre_weights_payload(source);
     if (blocking != (h->sim.current != NULL)) sim_violation(&h->sim, "w%u: loaded on the wrong thread", w->number);
     if (!source != (w->kind == LOAD_BLOCKING)) sim_violation(&h->sim, "w%u: loaded with, or without, weights", w->number);
-    if (w->released) sim_violation(&h->sim, "w%u: loaded after its loader's release", w->number);
+    if (w->entry ? w->entry->released || w->entry->closed : w->released) sim_violation(&h->sim, "w%u: loaded after its loader's release", w->number);
     for (unsigned i = 0; blocking && i < 3; i++) {
         if (sim_one_in(&h->sim, 2)) cadre_load_progress(context, i / 3.0, i, 3, "read");
         sim_busy(&h->sim, sim_span(&h->sim, 10 * CADRE__NS_PER_MS));
-        if (w->released) sim_violation(&h->sim, "w%u: its loader is released while it loads", w->number);
+        if (w->entry ? w->entry->released : w->released) sim_violation(&h->sim, "w%u: its loader is released while it loads", w->number);
     }
-    if (blocking && w->sticks && !h->relented) sim_stick(&h->sim);
+    if (blocking && w->sticks && !h->relented && !h->calm) sim_stick(&h->sim);
     if (payload && payload->gone) sim_violation(&h->sim, "w%u: the weights are destroyed while a model is made of them", w->number);
     if (cadre_load_cancelled(context) && sim_one_in(&h->sim, 2)) return CADRE_ECANCELED;
     if (w->outcome != CADRE_OK) return cadre_load_fail(context, w->outcome, "w%u: the load fails", w->number);
@@ -139,6 +33,7 @@ typedef struct family {
     cadre_future *(*blocking)(cadre_load_context *context, cadre_weights_future *source, void *data);
     cadre_future *(*shared)(cadre_load_context *context, cadre_weights_future *source, void *data);
     int (*spawn)(sim_worker *w, cadre_reservation *owned, const cadre_spawn_options *options);
+    int (*add)(sim_entry *e, const cadre_entry *entry, cadre_registry_cb cb);
 } family;
 
 static cadre_future *load(const family *f, cadre_load_context *context, sim_worker *w);
@@ -163,7 +58,8 @@ static void on_ready(cadre_pool *pool, cadre_worker_id worker, int status, const
         return (cadre_future *)NAME##_load_shared(context, source, NAME##_make, data);                                                                         \
     }                                                                                                                                                          \
     static int NAME##_spawn(sim_worker *w, cadre_reservation *owned, const cadre_spawn_options *options);                                                      \
-    static const family NAME##_family = {NAME##_blocking, NAME##_shared, NAME##_spawn};                                                                        \
+    static int NAME##_add(sim_entry *e, const cadre_entry *entry, cadre_registry_cb cb);                                                                       \
+    static const family NAME##_family = {NAME##_blocking, NAME##_shared, NAME##_spawn, NAME##_add};                                                            \
     static NAME##_future *NAME##_load(cadre_load_context *context, void *data)                                                                                 \
     {                                                                                                                                                          \
         return (NAME##_future *)load(&NAME##_family, context, data);                                                                                           \
@@ -172,6 +68,15 @@ static void on_ready(cadre_pool *pool, cadre_worker_id worker, int status, const
     {                                                                                                                                                          \
         NAME##_loader loader = {sizeof loader, NAME##_load, w, release};                                                                                       \
         return cadre_spawn_##CAPABILITY(w->host->pool, w->model->key, &loader, owned, options, on_ready, w, &w->id);                                           \
+    }                                                                                                                                                          \
+    static NAME##_future *NAME##_attempt(cadre_load_context *context, void *data)                                                                              \
+    {                                                                                                                                                          \
+        return (NAME##_future *)load(&NAME##_family, context, load_attempt(data, cadre_load_worker(context)));                                                 \
+    }                                                                                                                                                          \
+    static int NAME##_add(sim_entry *e, const cadre_entry *entry, cadre_registry_cb cb)                                                                        \
+    {                                                                                                                                                          \
+        NAME##_loader loader = {sizeof loader, NAME##_attempt, e, registry_released};                                                                          \
+        return cadre_registry_add_##CAPABILITY(e->host->pool, entry, &loader, cb, e);                                                                          \
     }
 
 FAMILY(cadre_text_to_text, text_to_text)
@@ -196,6 +101,7 @@ static void settle(void *data)
         model_value value;
         instance *made = model_make(w, NULL, &value);
         made->unpaid = i > 0;
+        if (made->unpaid && made->paid) made->paid = false, w->model->instances--;
         int rc = cadre_promise_resolve(promise, (cadre_value_type)w->model->capability, &value);
         bool expected = rc == CADRE_OK ? i == 0 : rc == CADRE_EALREADY ? i > 0 : rc == CADRE_ECLOSED ? h->closing : rc == CADRE_ENOMEM && h->out_of_memory;
         if (!expected) sim_violation(&h->sim, "w%u: resolve %d answers %s", w->number, i, cadre_err_name(rc));
@@ -226,7 +132,7 @@ static cadre_future *load_by_promise(sim_worker *w)
     cadre_future *future = NULL;
     if (cadre_promise_create(h->pool, (cadre_value_type)w->model->capability, &w->promise, &future) != CADRE_OK) return NULL;
     if (sim_one_in(&h->sim, 2)) cadre_promise_on_cancel(w->promise, on_cancel, w);
-    if (!w->sticks) sim_plan(&h->sim, sim_span(&h->sim, 50 * CADRE__NS_PER_MS), settle, w);
+    if (!w->sticks || h->calm || h->relented) sim_plan(&h->sim, sim_span(&h->sim, 50 * CADRE__NS_PER_MS), settle, w);
     if (sim_one_in(&h->sim, 2)) sim_plan(&h->sim, sim_span(&h->sim, 20 * CADRE__NS_PER_MS), report, w);
     return future;
 }
@@ -239,7 +145,9 @@ static cadre_future *load(const family *f, cadre_load_context *context, sim_work
     if (cadre_load_worker(context) != w->id || strcmp(cadre_load_key(context), m->key) != 0)
         sim_violation(&h->sim, "w%u: load is told another worker", w->number);
     w->rc = 1; /* once */
+    sim_log(&h->sim, "w%u of %s loads, kind %d%s%s", w->number, m->key, w->kind, w->outcome ? ", fails" : "", w->sticks ? ", sticks" : "");
     if ((w->kind == LOAD_SHARED || w->kind == LOAD_CHAINED) && !m->weights) load_weights(h, m);
+    if (!m->weights) m->turmoil = true;
     switch (w->kind) {
     case LOAD_BLOCKING: return f->blocking(context, NULL, w);
     case LOAD_CHAINED: return m->weights ? f->blocking(context, m->weights, w) : NULL;
@@ -254,6 +162,48 @@ static cadre_future *load(const family *f, cadre_load_context *context, sim_work
     }
     default: w->outcome = CADRE_ELOAD; return NULL;
     }
+}
+
+static sim_worker *worker_new(host *h, sim_model *m)
+{
+    sim_worker *w = calloc(1, sizeof *w);
+    if (!w) abort();
+    if (h->worker_count == h->worker_capacity) {
+        h->worker_capacity = h->worker_capacity ? h->worker_capacity * 2 : 16;
+        h->workers = realloc(h->workers, h->worker_capacity * sizeof *h->workers);
+        if (!h->workers) abort();
+    }
+    *w = (sim_worker){.host = h, .model = m, .number = h->worker_count, .charge = -1};
+    h->workers[h->worker_count++] = w;
+    return w;
+}
+
+int load_add(sim_entry *e, const cadre_entry *entry, cadre_registry_cb cb)
+{
+    return families[e->model->capability]->add(e, entry, cb);
+}
+
+sim_worker *load_attempt(sim_entry *e, cadre_worker_id id)
+{
+    host *h = e->host;
+    simulator *sim = &h->sim;
+    sim_worker *w = worker_new(h, e->model);
+    w->entry = e;
+    w->id = id;
+    const cadre__worker *worker = cadre__table_get(&h->pool->workers, id);
+    w->charge = worker ? memory_index(h, worker->charge) : -1;
+    w->kind = h->fair ? (load_kind)sim_below(sim, LOAD_SHARED) : (load_kind)sim_below(sim, LOAD_NULL);
+    if (e->backend >= 0) w->kind = LOAD_BLOCKING;
+    if (h->fair || h->calm) return w;
+    if (sim_one_in(sim, 40)) w->kind = (load_kind)sim_below(sim, LOAD_KINDS);
+    if (e->backend >= 0) w->kind = LOAD_BLOCKING;
+    if (e->fails && sim_one_in(sim, e->fails)) w->outcome = e->permanent ? CADRE_EFORMAT : CADRE_EENGINE;
+    if (w->kind == LOAD_READY) w->outcome = CADRE_OK;
+    w->sticks = e->sticks && sim_one_in(sim, 6);
+    w->again = sim_one_in(sim, 6);
+    w->wrong = sim_one_in(sim, 80) && w->kind <= LOAD_CHAINED;
+    if (w->outcome || w->sticks || w->wrong || w->again || w->kind >= LOAD_NULL) e->model->turmoil = true;
+    return w;
 }
 
 /* ---- what the host is told ---- */
@@ -310,16 +260,9 @@ static void on_progress(cadre_pool *pool, cadre_worker_id worker, const cadre_pr
 void load_spawn(host *h, sim_model *m)
 {
     simulator *sim = &h->sim;
-    sim_worker *w = calloc(1, sizeof *w);
-    if (!w) abort();
-    if (h->worker_count == h->worker_capacity) {
-        h->worker_capacity = h->worker_capacity ? h->worker_capacity * 2 : 16;
-        h->workers = realloc(h->workers, h->worker_capacity * sizeof *h->workers);
-        if (!h->workers) abort();
-    }
-    *w = (sim_worker){.host = h, .model = m, .number = h->worker_count, .charge = -1, .kind = (load_kind)sim_below(sim, LOAD_KINDS)};
+    sim_worker *w = worker_new(h, m);
+    w->kind = (load_kind)sim_below(sim, LOAD_KINDS);
     if (w->kind >= LOAD_NULL && !sim_one_in(sim, 4)) w->kind = (load_kind)sim_below(sim, LOAD_NULL);
-    h->workers[h->worker_count++] = w;
     if (sim_one_in(sim, 8) && w->kind != LOAD_READY) w->outcome = CADRE_EFORMAT;
     w->wrong = sim_one_in(sim, 20) && w->kind <= LOAD_CHAINED;
     w->sticks = sim_one_in(sim, 15);
@@ -333,7 +276,8 @@ void load_spawn(host *h, sim_model *m)
     cadre_reservation *owned = sim_below(sim, 5) ? memory_reserve(h, &w->charge) : NULL;
     int expected = h->pool->closing ? CADRE_ECLOSED : CADRE_OK, rc = families[m->capability]->spawn(w, owned, &options);
     sim_log(sim, "w%u of %s, kind %d%s%s: %s", w->number, m->key, w->kind, w->outcome ? ", fails" : "", w->sticks ? ", sticks" : "", cadre_err_name(rc));
-    if (rc != expected && !(rc == CADRE_ENOMEM && h->out_of_memory)) sim_violation(sim, "w%u: spawn answers %s", w->number, cadre_err_name(rc));
+    bool taken = rc == CADRE_ECAPABILITY && m->misnamed; /* requests of another capability wait for the key */
+    if (rc != expected && !taken && !(rc == CADRE_ENOMEM && h->out_of_memory)) sim_violation(sim, "w%u: spawn answers %s", w->number, cadre_err_name(rc));
     w->rc = rc;
     w->refused = rc != CADRE_OK;
     if (w->refused && !w->released) sim_violation(sim, "w%u: refused, but its loader is not released", w->number);
@@ -346,33 +290,16 @@ static void stop_one(host *h)
     if (!h->worker_count) return;
     sim_worker *w = h->workers[sim_below(&h->sim, h->worker_count)];
     if (w->refused) return;
-    w->model->failed = true;
+    w->model->failed = w->model->turmoil = true;
     int rc = cadre_worker_stop(h->pool, w->id);
     sim_log(&h->sim, "stop of w%u: %s", w->number, cadre_err_name(rc));
+    if (w->entry) return;
     bool gone = w->exited || (w->told && !w->ready);
     if (rc == CADRE_ESTALE     ? !gone
         : rc == CADRE_EALREADY ? !w->stopped && !h->closing && !(w->told && !w->ready) && w->rc == 1 && w->kind == LOAD_NULL
                                : rc != CADRE_OK)
         sim_violation(&h->sim, "w%u: stop answers %s", w->number, cadre_err_name(rc));
     if (rc == CADRE_OK) w->stopped = true;
-}
-
-static void use_weights(host *h, sim_model *m)
-{
-    if (!m->weights) {
-        load_weights(h, m);
-        return;
-    }
-    switch (sim_below(&h->sim, 5)) {
-    case 0:
-        cadre_weights_future_release(m->weights);
-        m->weights = NULL;
-        break;
-    case 1: cadre_future_cancel((cadre_future *)m->weights); break;
-    case 2: cadre_weights_future_set_deadline(m->weights, (int64_t)sim_span(&h->sim, 20)); break;
-    default:
-        if (cadre_future_on_complete((cadre_future *)m->weights, waited, h) == CADRE_OK) h->waits_asked++;
-    }
 }
 
 void load_act(host *h)
@@ -396,7 +323,7 @@ void load_check_closed(host *h)
 {
     for (unsigned i = 0; i < h->worker_count; i++) {
         const sim_worker *w = h->workers[i];
-        if (w->refused) continue;
+        if (w->refused || w->entry) continue;
         if (!w->told) sim_violation(&h->sim, "w%u: on_ready never runs", w->number);
         if (w->ready && !w->exited) sim_violation(&h->sim, "w%u: on_exit has not run at the close", w->number);
     }
@@ -408,7 +335,7 @@ void load_check_end(host *h)
 {
     for (unsigned i = 0; i < h->worker_count; i++) {
         sim_worker *w = h->workers[i];
-        if (!w->released) sim_violation(&h->sim, "w%u: its loader is never released", w->number);
+        if (!w->released && !w->entry) sim_violation(&h->sim, "w%u: its loader is never released", w->number);
         if (w->instances) sim_violation(&h->sim, "w%u: %u models are never destroyed", w->number, w->instances);
         free(w);
     }

@@ -17,13 +17,21 @@ static void enter(instance *self, const char *op)
 
 static void work(instance *self)
 {
-    sim_busy(&self->model->host->sim, sim_span(&self->model->host->sim, self->model->step_ns));
+    host *h = self->model->host;
+    sim_busy(&h->sim, sim_span(&h->sim, self->model->step_ns));
+    if (!self->busy || !self->model->hangs || h->calm || h->relented || !sim_one_in(&h->sim, 150)) return;
+    sim_log(&h->sim, "a model of w%u hangs", self->worker->number);
+    if (sim_one_in(&h->sim, 2))
+        sim_stick(&h->sim);
+    else
+        sim_busy(&h->sim, sim_span(&h->sim, 2000 * CADRE__NS_PER_MS));
 }
 
 /* The request that an input names; it must be one that reads like what was asked. */
 static sim_request *reading(instance *self, const char *prompt)
 {
     host *h = self->model->host;
+    if (strcmp(prompt, "warm") == 0) return &h->warm;
     unsigned number = (unsigned)strtoul(prompt + 1, NULL, 10);
     if (prompt[0] != 'q' || number >= h->request_count) sim_violation(&h->sim, "%s reads \"%.20s\", which nobody asked", self->model->key, prompt);
     sim_request *r = h->requests[number];
@@ -44,11 +52,12 @@ static sim_request *reading_picture(instance *self, const cadre_image *image)
 
 static void begin_once(sim_request *r)
 {
-    if (r->begun++) sim_violation(&r->host->sim, "request %u is begun twice", r->number);
+    if (r->begun++ && r != &r->host->warm) sim_violation(&r->host->sim, "request %u is begun twice", r->number);
 }
 
 static int fail(cadre_op *op, const sim_request *r)
 {
+    if (r->failure == CADRE_EWORKER) r->model->crashed = true;
     return cadre_op_fail(op, r->failure, "request %u fails", r->number);
 }
 
@@ -67,8 +76,20 @@ static int attach(void *data, cadre_op *op)
     simulator *sim = &self->model->host->sim;
     if (!sim->current || self->attached || self->gone) sim_violation(sim, "attach on the loop, or twice");
     work(self);
-    if (sim_one_in(sim, 40)) return cadre_op_fail(op, CADRE_EENGINE, "attach fails");
-    if (!self->model->host->relented && sim_one_in(sim, 200)) sim_stick(sim);
+    host *h = self->model->host;
+    if (!h->fair && !h->calm && sim_one_in(sim, 40)) {
+        self->model->turmoil = true;
+        return cadre_op_fail(op, CADRE_EENGINE, "attach fails");
+    }
+    if (!h->fair && !h->calm && !h->relented && sim_one_in(sim, 200)) {
+        self->model->turmoil = true;
+        sim_stick(sim);
+    }
+    const sim_entry *e = self->worker->entry;
+    for (size_t i = 0; e && e->measures && i < e->need_count; i++)
+        if (sim_one_in(sim, 2))
+            cadre_op_measured(op, e->needs[i].device,
+                              e->needs[i].worker_bytes / 2 + sim_below(sim, e->needs[i].worker_bytes * (sim_one_in(sim, 4) ? 4 : 1) + 1));
     self->attached = true;
     return CADRE_OK;
 }
@@ -82,6 +103,15 @@ static void still_paid(const instance *self, const char *when)
     if (self->payload && self->payload->gone) sim_violation(&h->sim, "w%u: a model's weights are destroyed %s", self->worker->number, when);
 }
 
+static void forget(instance *self)
+{
+    if (self->payload) self->payload->users--;
+    if (self->worker->entry) self->worker->entry->instances--;
+    if (self->paid) self->model->instances--;
+    self->worker->instances--;
+    self->model->host->instances--;
+}
+
 static void destroy(void *data)
 {
     instance *self = data;
@@ -92,11 +122,9 @@ static void destroy(void *data)
     still_paid(self, "before it is destroyed");
     self->gone = true;
     work(self);
-    if (!h->relented && sim_one_in(&h->sim, 200)) sim_stick(&h->sim);
+    if (!h->fair && !h->calm && !h->relented && sim_one_in(&h->sim, 200)) sim_stick(&h->sim);
     still_paid(self, "while it is being destroyed");
-    if (self->payload) self->payload->users--;
-    self->worker->instances--;
-    h->instances--;
+    forget(self);
     sim_log(&h->sim, "a model of w%u is destroyed", self->worker->number);
     free(self);
 }
@@ -150,7 +178,7 @@ static int step(void *data, cadre_slot_step *steps, size_t count)
     enter(self, "step");
     host *h = self->model->host;
     work(self);
-    bool all_fail = sim_one_in(&h->sim, 300);
+    bool all_fail = !h->fair && !h->calm && sim_one_in(&h->sim, 300);
     for (size_t i = 0; i < count; i++) {
         sim_request *r = self->slots[steps[i].slot].request;
         if (!r) sim_violation(&h->sim, "a step of a slot that is free");
@@ -214,7 +242,7 @@ static int embed_texts(void *data, cadre_op *const *ops, const char *const *text
         embed_row(self, ops[i], texts[i], out + i * self->model->dimension, &status[i]);
         tokens[i] = 1;
     }
-    bool fails = sim_one_in(&h->sim, 200);
+    bool fails = !h->fair && !h->calm && sim_one_in(&h->sim, 200);
     for (size_t i = 0; fails && i < count; i++) reading(self, texts[i])->any_failure = true;
     self->busy = false;
     return fails ? CADRE_EENGINE : CADRE_OK;
@@ -303,14 +331,21 @@ instance *model_make(sim_worker *w, sim_payload *payload, model_value *out)
     if (payload) payload->users++;
     w->instances++;
     w->host->instances++;
+    if (w->entry) w->entry->instances++;
+    self->paid = w->entry && w->charge >= 0;
+    if (self->paid) m->instances++;
     switch (m->capability) {
     case CADRE_TEXT_TO_TEXT:
     case CADRE_VISION:
-        out->generation = (cadre_generation_model){sizeof out->generation, m->slots ? &slot_ops : &whole_ops, self, m->slots ? m->slots : 1, 0, 0, 0};
+        out->generation = (cadre_generation_model){sizeof out->generation, m->slots ? &slot_ops : &whole_ops, self, m->slots ? m->slots : 1, 0, 0, m->threads};
         break;
-    case CADRE_TEXT_EMBEDDING: out->texts = (cadre_text_embedding_model){sizeof out->texts, &text_ops, self, m->dimension, m->max_batch, 0, 0, 0}; break;
-    case CADRE_IMAGE_EMBEDDING: out->images = (cadre_image_embedding_model){sizeof out->images, &image_ops, self, m->dimension, m->max_batch, 0, 0}; break;
-    case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &paint_ops, self, 0, 0}; break;
+    case CADRE_TEXT_EMBEDDING:
+        out->texts = (cadre_text_embedding_model){sizeof out->texts, &text_ops, self, m->dimension, m->max_batch, 0, 0, m->threads};
+        break;
+    case CADRE_IMAGE_EMBEDDING:
+        out->images = (cadre_image_embedding_model){sizeof out->images, &image_ops, self, m->dimension, m->max_batch, 0, m->threads};
+        break;
+    case CADRE_TEXT_TO_IMAGE: out->painter = (cadre_text_to_image_model){sizeof out->painter, &paint_ops, self, 0, m->threads}; break;
     }
     return self;
 }
@@ -318,8 +353,6 @@ instance *model_make(sim_worker *w, sim_payload *payload, model_value *out)
 void model_unmake(const model_value *value)
 {
     instance *self = value->generation.self; /* lies alike in all of them */
-    self->worker->instances--;
-    self->worker->host->instances--;
-    if (self->payload) self->payload->users--;
+    forget(self);
     free(self);
 }

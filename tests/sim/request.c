@@ -30,7 +30,17 @@ static bool explained(const sim_request *r, int status)
     if (status == CADRE_EENGINE && r->any_failure) return true;
     if (status == CADRE_ECLOSED && h->closing) return true;
     if (status == CADRE_ENOMEM && h->out_of_memory) return true;
-    return !r->begun && r->model->failed;
+    const sim_model *m = r->model;
+    if (status == CADRE_EWORKER && m->crashed && r->begun) return true;
+    if (status == CADRE_EHUNG && m->hangs) return true;
+    bool unknown = r->known_late && !r->begun && !h->fair;
+    if (unknown && (status == CADRE_ENOENT || status == CADRE_EFORMAT || status == CADRE_EEXIST || status == CADRE_EMANIFEST || status == CADRE_EBUDGET ||
+                    status == CADRE_ETHREAD || (status == CADRE_ECAPABILITY && r->as != m->capability)))
+        return true;
+    if (!m->registered) return !r->begun && (m->failed || m->crashed || m->hangs);
+    if (h->fair || r->begun || status == CADRE_EWORKER) return false;
+    if (m->turmoil || h->out_of_memory || h->sim.starts_fail) return true;
+    return status == CADRE_ENOENT || status == CADRE_EBUDGET || status == CADRE_EBREAKER;
 }
 
 static void forget_input(sim_request *r)
@@ -59,7 +69,8 @@ static sim_request *told(cadre_request *request)
     if (h->sim.current) sim_violation(&h->sim, "request %u: a callback on another thread than the loop", r->number);
     if (!r->accepted) sim_violation(&h->sim, "request %u: a callback of a request that was refused, or from inside its call", r->number);
     if (r->done) sim_violation(&h->sim, "request %u: a callback after on_done", r->number);
-    if (cadre_request_get_id(request) != r->id || strcmp(cadre_request_key(request), r->model->key) != 0 || cadre_request_pool(request) != h->pool)
+    if (cadre_request_get_id(request) != r->id || (!r->stranger && strcmp(cadre_request_key(request), r->model->key) != 0) ||
+        cadre_request_pool(request) != h->pool)
         sim_violation(&h->sim, "request %u: the callback's request is another", r->number);
     return r;
 }
@@ -69,6 +80,8 @@ static void answered(sim_request *r, cadre_request *request, int status, bool re
     host *h = r->host;
     sim_log(&h->sim, "q%u done: %s", r->number, cadre_err_name(status));
     r->done = true;
+    h->open[r->place] = h->open[--h->open_count];
+    h->open[r->place]->place = r->place;
     if (!explained(r, status))
         sim_violation(&h->sim, "request %u (%s) ends with %s, \"%s\", for no reason", r->number, r->model->key, cadre_err_name(status),
                       cadre_request_detail(request));
@@ -77,6 +90,8 @@ static void answered(sim_request *r, cadre_request *request, int status, bool re
     if (cadre_request_cancel(h->pool, r->id) != CADRE_ESTALE) sim_violation(&h->sim, "request %u: its id is not stale in on_done", r->number);
     if (r->paused && status == CADRE_OK && r->streams && r->heard < r->pieces)
         sim_violation(&h->sim, "request %u: on_done overtakes pieces that are held", r->number);
+    breaker_answered(r, request, status);
+    if (h->fair && h->sim.now < h->fair_until) request_again(r->model);
     host_reenter(h);
 }
 
@@ -229,12 +244,15 @@ static sim_request *request_new(host *h, sim_model *m)
     *r = (sim_request){.host = h, .model = m, .number = h->request_count, .fails_at = -1};
     h->requests[h->request_count++] = r;
     simulator *sim = &h->sim;
+    r->as = m->capability;
     bool embeds = m->capability == CADRE_TEXT_EMBEDDING || m->capability == CADRE_IMAGE_EMBEDDING;
     r->rows = embeds ? 1 + (unsigned)sim_below(sim, sim_one_in(sim, 2) ? 1 : ROWS_MAX) : (unsigned)sim_below(sim, 3);
     r->pieces = m->capability == CADRE_TEXT_TO_IMAGE ? 1 + (unsigned)sim_below(sim, 4) : (unsigned)sim_below(sim, sim_one_in(sim, 6) ? 14 : 5);
-    if (sim_one_in(sim, 10)) r->fails_at = (int)sim_below(sim, embeds ? r->rows : r->pieces);
+    if (sim_one_in(sim, m->fragile ? 2 : 10)) r->fails_at = (int)sim_below(sim, embeds ? r->rows : r->pieces);
     if (r->fails_at >= 0 && !embeds && !r->pieces) r->fails_at = -1;
-    r->failure = sim_one_in(sim, 2) ? CADRE_EINPUT : CADRE_ETOOLONG;
+    static const int failures[] = {CADRE_EINPUT, CADRE_ETOOLONG, CADRE_EENGINE, CADRE_EENGINE, CADRE_EENGINE, CADRE_EWORKER};
+    r->failure = failures[sim_below(sim, sizeof failures / sizeof *failures)];
+    if (h->fair || h->calm) r->fails_at = -1;
     r->priority = (uint8_t)sim_below(sim, CADRE_PRIORITY_COUNT);
     r->lent = sim_one_in(sim, 3);
     r->streams = sim_below(sim, 4) > 0;
@@ -243,14 +261,42 @@ static sim_request *request_new(host *h, sim_model *m)
 }
 
 /* What the call must answer. */
-static int expected_answer(const host *h, cadre_capability as, const char *key, const cadre_request_options *options)
+static int expected_answer(const host *h, cadre_capability as, const char *key, const cadre_request_options *options, int *also)
 {
     const cadre__model *model = cadre__model_find(h->pool, key);
     if (options->timeout_ms == 0 || options->priority >= CADRE_PRIORITY_COUNT) return CADRE_EINVAL;
     if (h->pool->closing) return CADRE_ECLOSED;
-    if (!model || (!model->loading && !model->ready)) return CADRE_ENOENT;
+    if (!model && h->pool->additions) return CADRE_OK;
+    if (!model || (!model->loading && !model->ready && !model->entry && !model->unknown)) return CADRE_ENOENT;
     if (model->kind->capability != as) return CADRE_ECAPABILITY;
-    return model->queued >= model->capacity ? CADRE_EFULL : CADRE_OK;
+    if (model->queued >= model->capacity) return CADRE_EFULL;
+    return model->entry ? expected_of_entry(h, model->entry, also) : CADRE_OK;
+}
+
+static void keep_open(host *h, sim_request *r)
+{
+    if (h->open_count == h->open_capacity) {
+        h->open_capacity = h->open_capacity ? h->open_capacity * 2 : 64;
+        h->open = realloc(h->open, h->open_capacity * sizeof(sim_request *));
+        if (!h->open) abort();
+    }
+    r->place = h->open_count;
+    h->open[h->open_count++] = r;
+}
+
+static void again(void *data)
+{
+    sim_model *m = data;
+    host *h = m->host;
+    if (h->closed || h->closing || h->sim.now >= h->fair_until) return;
+    h->operations++;
+    request_submit(h, m);
+}
+
+void request_again(sim_model *m)
+{
+    host *h = m->host;
+    sim_plan(&h->sim, m->greedy ? 0 : sim_span(&h->sim, 300 * CADRE__NS_PER_MS), again, m);
 }
 
 void request_submit(host *h, sim_model *m)
@@ -260,32 +306,39 @@ void request_submit(host *h, sim_model *m)
     cadre_request_options options = CADRE_REQUEST_OPTIONS_INIT;
     options.priority = r->priority;
     r->due = UINT64_MAX;
-    if (sim_one_in(sim, 3)) {
+    if (sim_one_in(sim, 3) && !h->fair) {
         options.timeout_ms = 1 + (int64_t)sim_span(sim, 200);
         r->due = cadre__pool_now(h->pool) + (uint64_t)options.timeout_ms * CADRE__NS_PER_MS;
     }
-    if (sim_one_in(sim, 80)) options.timeout_ms = 0;
-    if (sim_one_in(sim, 80)) options.priority = CADRE_PRIORITY_COUNT;
+    if (sim_one_in(sim, 80) && !h->fair) options.timeout_ms = 0;
+    if (sim_one_in(sim, 80) && !h->fair) options.priority = CADRE_PRIORITY_COUNT;
     if (r->lent) {
         options.release = on_release;
         options.release_data = r;
     }
-    const char *key = sim_one_in(sim, 60) ? "nobody" : m->key;
-    cadre_capability as = sim_one_in(sim, 60) ? (cadre_capability)sim_below(sim, CADRE_CAPABILITY_COUNT) : m->capability;
+    const char *key = sim_one_in(sim, 60) && !h->fair ? "nobody" : m->key;
+    cadre_capability as = sim_one_in(sim, 60) && !h->fair ? (cadre_capability)sim_below(sim, CADRE_CAPABILITY_COUNT) : m->capability;
     if (as != m->capability && !r->rows) r->rows = 1;
     write_input(r, h->decoder.size && sim_one_in(sim, 2));
-    int expected = expected_answer(h, as, key, &options);
+    r->as = as;
+    const cadre__model *known = cadre__model_find(h->pool, key);
+    r->known_late = h->pool->additions && (!known || known->unknown);
+    if (strcmp(key, m->key) != 0) r->stranger = true;
+    if (as != m->capability) m->misnamed = true;
+    int also = 1, expected = expected_answer(h, as, key, &options, &also);
+    bool slow = known && known->entry && !known->ready && known->entry->load_ns; /* by the mean of its loads, an estimate of the library's */
     r->submitted = sim->now;
     int rc = ask(r, as, key, &options);
     sim_log(sim, "q%u for %s, priority %d, timeout %lld, %u pieces, %u rows: %s", r->number, key, options.priority, (long long)options.timeout_ms, r->pieces,
             r->rows, cadre_err_name(rc));
-    if (rc != expected && !(rc == CADRE_ENOMEM && h->out_of_memory))
+    if (rc != expected && rc != also && !(slow && rc == CADRE_ETIMEDOUT && options.timeout_ms > 0) && !(rc == CADRE_ENOMEM && h->out_of_memory))
         sim_violation(sim, "request %u is answered with %s, not %s", r->number, cadre_err_name(rc), cadre_err_name(expected));
     if ((rc == CADRE_OK) != (r->id != 0)) sim_violation(sim, "request %u: %s and an id do not go together", r->number, cadre_err_name(rc));
     if (rc != CADRE_OK && r->lent && !r->released) sim_violation(sim, "request %u: refused, but its input is not released", r->number);
     if (rc == CADRE_OK && r->released) sim_violation(sim, "request %u: released inside its submission", r->number);
     r->rc = rc;
     r->accepted = rc == CADRE_OK;
+    if (r->accepted) keep_open(h, r);
     if (!r->lent) forget_input(r);
 }
 
@@ -293,21 +346,18 @@ void request_submit(host *h, sim_model *m)
 
 static sim_request *live(host *h)
 {
-    for (int i = 0; i < 12 && h->request_count; i++) {
-        sim_request *r = h->requests[h->request_count - 1 - sim_span(&h->sim, h->request_count - 1)];
-        if (r->accepted && !r->done) return r;
-    }
-    return NULL;
+    return h->open_count ? h->open[sim_below(&h->sim, h->open_count)] : NULL;
 }
 
 static void pause_or_resume(sim_request *r, bool pauses)
 {
     host *h = r->host;
     int rc = pauses ? cadre_request_pause(h->pool, r->id) : cadre_request_resume(h->pool, r->id);
-    bool streamed = r->streams && (r->model->capability == CADRE_TEXT_TO_TEXT || r->model->capability == CADRE_VISION);
+    bool streamed = r->streams && (r->as == CADRE_TEXT_TO_TEXT || r->as == CADRE_VISION);
     sim_log(&h->sim, "%s of q%u: %s", pauses ? "pause" : "resume", r->number, cadre_err_name(rc));
     if (rc != (streamed ? CADRE_OK : CADRE_ENOTSUP)) sim_violation(&h->sim, "request %u: pause or resume answers %s", r->number, cadre_err_name(rc));
     if (streamed) r->paused = pauses;
+    if (streamed && pauses) r->model->paused = true;
 }
 
 void request_act(host *h)
@@ -333,8 +383,8 @@ void request_act(host *h)
 
 void request_resume_all(host *h)
 {
-    for (unsigned i = 0; i < h->request_count; i++)
-        if (h->requests[i]->accepted && !h->requests[i]->done && h->requests[i]->paused) pause_or_resume(h->requests[i], false);
+    for (unsigned i = 0; i < h->open_count; i++)
+        if (h->open[i]->paused) pause_or_resume(h->open[i], false);
 }
 
 void request_check_closed(host *h)
@@ -355,4 +405,5 @@ void request_check_end(host *h)
         free(r);
     }
     free(h->requests);
+    free(h->open);
 }
