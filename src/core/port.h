@@ -33,6 +33,7 @@ struct cadre_port {
     int read_fd, write_fd;            /* of the signal; −1 when it has none */
     uint32_t cores;
     atomic_uint busy;
+    atomic_uint loads;                   /* on loader threads now */
     atomic_uint fixed_cores, fixed_busy; /* of those with a fixed number of threads */
     _Atomic uint64_t signalled_at;       /* when the sleeping loop was woken; 0: it was not */
     atomic_int loop_cpu;

@@ -396,6 +396,7 @@ void cadre__loaders_give_up(cadre_pool *pool, cadre__deadline *deadline)
             continue;
         }
         cadre__log(pool->port, CADRE_LOG_WARN, "a load that was given up has not returned; its thread is replaced");
+        atomic_fetch_sub_explicit(&pool->port->loads, 1, memory_order_relaxed);
         pool->loaders[i] = NULL;
         pool->threads_leaving++;
         cadre__list_append(&pool->threads_lost, &loader->joining.link);
@@ -417,6 +418,7 @@ void cadre__loader_done(cadre_pool *pool, const cadre__task *task)
         if (!loader || loader->current != task) continue;
         loader->current = NULL;
         loader->given_up = 0;
+        if (i < pool->loader_count) atomic_fetch_sub_explicit(&pool->port->loads, 1, memory_order_relaxed);
     }
 }
 
@@ -453,6 +455,7 @@ static void feed(cadre_pool *pool, cadre__list *waiting, uint32_t first, uint32_
         cadre__task *task = CADRE__CONTAINER(waiting->next, cadre__task, link);
         cadre__list_remove(&task->link);
         loader->current = task;
+        if (i < pool->loader_count) atomic_fetch_add_explicit(&pool->port->loads, 1, memory_order_relaxed);
         cadre__thread_post(&loader->thread, &task->message.node);
     }
     for (uint32_t i = first; i < last && threads == 0; i++) threads += pool->loaders[i] != NULL;

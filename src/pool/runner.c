@@ -399,6 +399,7 @@ uint32_t cadre_op_threads(const cadre_op *op)
     const cadre_port *port = op->runner->port;
     uint32_t busy = atomic_load_explicit(&port->busy, memory_order_relaxed), cores = port->cores;
     uint32_t taken = atomic_load_explicit(&port->fixed_cores, memory_order_relaxed), by = atomic_load_explicit(&port->fixed_busy, memory_order_relaxed);
+    taken += atomic_load_explicit(&port->loads, memory_order_relaxed); /* threads at a barrier must not wait for one that a load has driven off its core */
     cores = cores > taken ? cores - taken : 1;
     busy = busy > by ? busy - by : 1;
     uint32_t share = cores / busy;

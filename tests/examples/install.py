@@ -1,4 +1,5 @@
-"""install.py SOURCE BUILD CMAKE CC: installs BUILD into a scratch prefix below it and uses what lies there, by pkg-config and by find_package."""
+"""install.py SOURCE BUILD CMAKE CC: installs BUILD into a scratch prefix below it and uses what lies there, by pkg-config and by find_package: a host that links
+the backend, and one that links libcadre alone and finds the backend as a module."""
 import os
 import re
 import shutil
@@ -30,11 +31,14 @@ def check_answer(program, **environment):
 
 
 def check_symbols(library):
-    """Only cadre_ may be seen; cadre__ is internal; CADRE_0 is the version node."""
+    """Only cadre_ may be seen; cadre__ is internal; CADRE_0 is the version node. Returns what is."""
+    seen = set()
     for line in run("nm", "-D", "--defined-only", library).splitlines():
         kind, name = line.split()[-2:]
         name = name.split("@")[0]
         assert (name.startswith("cadre_") and not name.startswith("cadre__")) or (kind == "A" and name == "CADRE_0"), f"{library} shows {name}"
+        seen.add(name)
+    return seen
 
 
 shutil.rmtree(SCRATCH, ignore_errors=True)
@@ -46,17 +50,44 @@ if shared:
     check_symbols(os.path.join(libraries, "libcadre.so"))
     check_symbols(os.path.join(libraries, "libcadre-llama.so"))
 
-flags = run("pkg-config", "--cflags", "--libs", *([] if shared else ["--static"]), "cadre-llama", PKG_CONFIG_PATH=pc_folder).split()
-assert not [flag for flag in flags if flag.startswith(("-I" + SOURCE + "/", "-L" + SOURCE + "/")) and SCRATCH not in flag], flags
-host = os.path.join(SCRATCH, "host")
-run(CC, *WARNINGS, os.path.join(HERE, "host.c"), *flags, "-o", host)
-check_answer(host, LD_LIBRARY_PATH=libraries)
+module = os.path.join(libraries, "cadre", "cadre-llama.so")
+assert os.path.exists(module) == shared, f"{module}: {'is not installed' if shared else 'cannot work in a static build'}"
+if shared:
+    assert check_symbols(module) == {"cadre_backend_module"}
+    for library in (module, os.path.join(libraries, "libcadre-llama.so")):
+        for line in run("ldd", library, LD_LIBRARY_PATH="").splitlines():
+            assert "not found" not in line and BUILD not in line.replace(PREFIX, ""), f"{library}: {line}"
+
+
+def flags_of(package, *arguments):
+    flags = run("pkg-config", *arguments, package, PKG_CONFIG_PATH=pc_folder).split()
+    assert not [flag for flag in flags if flag.startswith(("-I" + SOURCE + "/", "-L" + SOURCE + "/")) and SCRATCH not in flag], flags
+    return flags
+
+
+def build(name, package):
+    host = os.path.join(SCRATCH, name)
+    run(CC, *WARNINGS, os.path.join(HERE, name + ".c"), *flags_of(package, "--cflags", "--libs", *([] if shared else ["--static"])), "-o", host)
+    return host
+
+
+# cJSON is of concern to those alone who link a static libcadre.
+assert "-lcjson" in flags_of("cadre", "--libs", "--static"), "a static libcadre needs cJSON"
+assert "-lcjson" not in flags_of("cadre", "--libs"), "a shared libcadre brings cJSON itself"
+
+check_answer(build("host", "cadre-llama"), LD_LIBRARY_PATH=libraries)
+if shared:
+    registry_host = build("registry_host", "cadre")
+    assert "libcadre-llama" not in run("readelf", "-d", registry_host), "it links the backend"
+    check_answer(registry_host, LD_LIBRARY_PATH=libraries)
 
 package = os.path.join(SCRATCH, "package")
 generator = re.search(r"^CMAKE_GENERATOR:INTERNAL=(.*)$", open(os.path.join(BUILD, "CMakeCache.txt")).read(), re.M)[1]
 run(CMAKE, "-G", generator, "-S", os.path.join(HERE, "package"), "-B", package, "-DCMAKE_PREFIX_PATH=" + PREFIX, "-DCMAKE_C_COMPILER=" + CC)
 run(CMAKE, "--build", package)
 check_answer(os.path.join(package, "host"))
+if shared:
+    check_answer(os.path.join(package, "registry_host"))
 
 for name in os.listdir(os.path.join(SOURCE, "include", "cadre")):
     assert os.path.exists(os.path.join(PREFIX, "include", "cadre", name)), f"{name} is not installed"

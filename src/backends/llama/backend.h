@@ -196,6 +196,7 @@ typedef struct cadre__llama_context {
     cadre__llama_pace pace;
     struct ggml_threadpool *threads; /* the engine's, kept between decodes; NULL until more than one is wanted */
     int32_t thread_count;            /* of those */
+    bool threads_attached;           /* the engine uses them */
     cadre_op *const *watched;        /* whose cancel stops the decode that runs */
     size_t watched_count;
     uint32_t asked; /* how often the engine asked whether to stop */

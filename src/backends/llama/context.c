@@ -51,20 +51,35 @@ static void drop_threads(cadre__llama_context *context)
     context->thread_count = 0;
 }
 
+/* A decode with one thread would still wake the others that are kept. */
+static void use_threads(cadre__llama_context *context, bool use)
+{
+    use = use && context->threads;
+    if (use == context->threads_attached) return;
+    context->threads_attached = use;
+    if (use)
+        llama_attach_threadpool(context->engine, context->threads, context->threads);
+    else
+        llama_detach_threadpool(context->engine);
+}
+
 /* Without this the engine makes new threads for each decode. They look for work for a few milliseconds after one (poll 1), then sleep. */
 static void keep_threads(cadre__llama_context *context, int32_t count)
 {
-    if (count <= 1 || count <= context->thread_count) return;
+    if (count <= 1 || count <= context->thread_count) {
+        use_threads(context, count > 1);
+        return;
+    }
     struct ggml_threadpool *(*make)(struct ggml_threadpool_params *) = NULL;
     cpu_function("ggml_threadpool_new", &make, sizeof make);
     struct ggml_threadpool_params params = ggml_threadpool_params_default(count);
     params.poll = 1;
-    llama_detach_threadpool(context->engine);
+    use_threads(context, false);
     drop_threads(context);
     context->threads = make ? make(&params) : NULL;
     if (!context->threads) return;
     context->thread_count = count;
-    llama_attach_threadpool(context->engine, context->threads, context->threads);
+    use_threads(context, true);
 }
 
 void cadre__llama_context_clear(cadre__llama_context *context)
