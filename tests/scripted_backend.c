@@ -139,7 +139,7 @@ static int make_alone(void *self, cadre_load_context *context, cadre_weights *so
 static int make_around(void *self, cadre_load_context *context, cadre_weights *source, cadre_any_model *out)
 {
     script *s = self;
-    if (!fixture_on_loop(s->fx)) fixture_fault(s->fx, "a make around shared weights runs off the loop");
+    if (fixture_on_loop(s->fx) || !cadre_load_may_block(context)) fixture_fault(s->fx, "a make around shared weights runs on the loop");
     if (!script_owns(s, source)) fixture_fault(s->fx, "make got another payload, or none");
     if (s->make_status < 0) return s->detail ? cadre_load_fail(context, s->make_status, "%s", s->detail) : s->make_status;
     fill_any(s, out);

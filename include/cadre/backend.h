@@ -11,8 +11,8 @@
  *     open   checks thread    once per entry: looks at the options and the files, says what memory it needs
  *     fetch  loop             loader kind "async": starts the asynchronous part and returns its future
  *     load   loader thread    backends that share weights: reads them, once for all workers
- *     make   loader thread    one worker's model; around shared weights it runs on the loop instead and must not block
- *     ...                     the model's own operations, on the worker's thread; `attach` makes contexts, buffers and compute threads
+ *     make   loader thread    one worker's model, around the shared weights if there are any; contexts and buffers are made here, at the low priority of loads
+ *     ...                     the model's own operations, on the worker's thread; `attach` makes what belongs to that thread, and compute threads
  *     close  reaper thread    once, when the entry is gone and nothing that was made by it is left
  *
  * What open returns as `self` is used by several loads on several threads at once: constant after open, or locked. Of what open is given, the strings of

@@ -23,6 +23,7 @@ CADRE_EXTERN uv_loop_t *cadre_load_loop(const cadre_load_context *context);     
 CADRE_EXTERN const char *cadre_load_key(const cadre_load_context *context);        /* any thread */
 CADRE_EXTERN cadre_worker_id cadre_load_worker(const cadre_load_context *context); /* any thread; 0 when weights are loaded for nobody in particular */
 CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);       /* any thread; how many threads the load may keep busy, ≥ 1 */
+CADRE_EXTERN int cadre_load_may_block(const cadre_load_context *context);          /* any thread; 1: in a blocking load's function; 0: on the loop */
 CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context);          /* any thread; 1: stop and return CADRE_ECANCELED */
 /* Any thread. As cadre_promise_progress. A load that reports progress and then stalls for stall_timeout_ms is failed with CADRE_ETIMEDOUT. */
 CADRE_EXTERN void cadre_load_progress(cadre_load_context *context, double fraction, uint64_t done_bytes, uint64_t total_bytes, const char *stage);

@@ -86,6 +86,11 @@ uint32_t cadre_load_threads(const cadre_load_context *context)
     return busy < cores ? cores - busy : 1;
 }
 
+int cadre_load_may_block(const cadre_load_context *context)
+{
+    return context->may_block;
+}
+
 int cadre_load_cancelled(const cadre_load_context *context)
 {
     return atomic_load_explicit(&context->cancelled, memory_order_acquire);
@@ -191,6 +196,7 @@ static void make_value(load *l)
     if ((int)l->type == CADRE_TEXT_TO_TEXT || (int)l->type == CADRE_VISION) value.generation.slots = 1;
     if ((int)l->type == CADRE_TEXT_EMBEDDING) value.text_embedding.max_batch = 1;
     if ((int)l->type == CADRE_IMAGE_EMBEDDING) value.image_embedding.max_batch = 1;
+    l->context->may_block = l->blocking;
     int rc = cadre_load_cancelled(l->context) ? CADRE_ECANCELED : l->call(l->function, l->context, l->weights, l->data, &value);
     if (rc == CADRE_OK) {
         const char *wrong = cadre__value_check(l->type, &value);

@@ -16,6 +16,7 @@ struct cadre_load_context {
     atomic_bool cancelled;
     void *data;
     void (*release)(void *data);
+    bool may_block;         /* written before its function is called, by the thread that calls it */
     cadre_promise *promise; /* of a load of weights: takes the progress; alive while the load's function runs */
     cadre__meter meter;
     void (*on_progress)(cadre_pool *pool, cadre_load_context *context, const cadre_progress *progress); /* loop; NULL once nobody listens */

@@ -58,7 +58,7 @@ static cadre_future *load_worker(const void *loader, cadre_load_context *context
     cadre__config *config = typed.data;
     cadre_value_type type = (cadre_value_type)config->capability;
     cadre__entry *entry = ((cadre__worker *)context->owner)->model->entry;
-    if (entry->weights) return cadre__load_shared(context, type, entry->weights, call_make, no_function, config);
+    if (entry->weights) return cadre__load_blocking(context, type, entry->weights, call_make, no_function, config); /* contexts take a while, too */
     cadre_future *source = NULL;
     if (cadre__entry_shares(entry)) { /* they failed since this was spawned */
         cadre_load_fail(context, CADRE_ELOAD, "the shared weights could not be loaded");

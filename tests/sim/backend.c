@@ -124,7 +124,7 @@ static int make(void *self, cadre_load_context *context, cadre_weights *source, 
     sim_entry *e = self;
     host *h = e->host;
     bool shares = h->backends[e->backend].shares_weights;
-    if (shares == (h->sim.current != NULL)) sim_violation(&h->sim, "e%u: made on the wrong thread", e->number);
+    if (!h->sim.current) sim_violation(&h->sim, "e%u: made on the wrong thread", e->number);
     if (!source == (shares || e->asked.loader == CADRE_LOADER_ASYNC)) sim_violation(&h->sim, "e%u: made with, or without, weights", e->number);
     sim_worker *w = load_attempt(e, cadre_load_worker(context));
     if (!shares) read_slowly(e, context);

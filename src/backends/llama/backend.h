@@ -107,8 +107,8 @@ void cadre__llama_weights_destroy(void *weights);
 
 /* What a worker takes besides the weights, by what the file says. */
 uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t context_length);
-/* Worker thread, in attach, when the context is made: tells the ledger what it took, and with `owned` the weights as well: one reservation pays for both. */
-void cadre__llama_measured(cadre_op *op, const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length);
+/* After a context was made on this thread: what it took of the host's memory, with weights of its own if it has them. 0: not known (gpu_layers). */
+uint64_t cadre__llama_measured(const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length);
 
 /* ---- tokens.c ---- */
 
@@ -205,7 +205,9 @@ typedef struct cadre__llama_context {
 /* A decode gives a sign of life every few graph nodes. One node of the largest models with a whole batch takes seconds on a slow machine. */
 #define CADRE__LLAMA_HEARTBEAT_MS 60000
 
-int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, const cadre__llama_weights *weights, struct llama_context_params params);
+/* Any thread but the loop's; it takes a while. An error writes a detail. */
+int cadre__llama_context_create(cadre__llama_context *context, const cadre__llama_weights *weights, struct llama_context_params params, char *detail,
+                                size_t detail_size);
 void cadre__llama_context_clear(cadre__llama_context *context);
 void cadre__llama_context_add(cadre__llama_context *context, llama_token token, llama_pos position, llama_seq_id sequence, bool output);
 /* Decodes what was added. 0; CADRE_ECANCELED: all ops were cancelled, the decode was stopped; CADRE_EENGINE with each op's detail. After either the caller

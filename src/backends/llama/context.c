@@ -1,8 +1,10 @@
 /* One engine context, its batch, and the running of decodes that can be stopped.
  *
- * Threads: all of it on the worker's thread. The engine asks `stop` between graph nodes on the thread that called it, so the ops may be looked at there. */
+ * Threads: made where it is loaded or on the worker's thread, used on the worker's. The engine asks `stop` between graph nodes on the thread that called it, so
+ * the ops may be looked at there. */
 #include "backend.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <uv.h>
 
@@ -18,14 +20,18 @@ static bool stop(void *data)
     return context->watched_count > 0;
 }
 
-int cadre__llama_context_create(cadre__llama_context *context, cadre_op *op, const cadre__llama_weights *weights, struct llama_context_params params)
+int cadre__llama_context_create(cadre__llama_context *context, const cadre__llama_weights *weights, struct llama_context_params params, char *detail,
+                                size_t detail_size)
 {
     params.abort_callback = stop;
     params.abort_callback_data = context;
     params.no_perf = true;
     cadre__llama_engine_forget();
     context->engine = llama_init_from_model(weights->model, params);
-    if (!context->engine) return cadre_op_fail(op, CADRE_EENGINE, "llama.cpp made no context for %u tokens: %s", params.n_ctx, cadre__llama_engine_said());
+    if (!context->engine) {
+        snprintf(detail, detail_size, "llama.cpp made no context for %u tokens: %s", params.n_ctx, cadre__llama_engine_said());
+        return CADRE_EENGINE;
+    }
     context->batch_tokens = (int32_t)params.n_batch;
     context->batch = llama_batch_init(context->batch_tokens, 0, 1);
     const struct llama_batch *batch = &context->batch;

@@ -11,6 +11,7 @@
 typedef struct embedder {
     cadre__llama_weights *weights;
     bool owns_weights;
+    bool prepared; /* the context is there */
     cadre__llama_options *options;
     int32_t context_length;
     int32_t max_batch;
@@ -147,17 +148,29 @@ static struct llama_context_params context_params(const embedder *self)
     return params;
 }
 
-static int attach(void *data, cadre_op *op)
+/* The memory and the context, which take a while: made by the load where that may block, at its low priority, else by attach. */
+static int prepare(embedder *self, char *detail, size_t detail_size, uint64_t *bytes)
 {
-    embedder *self = data;
     self->waiting = calloc((size_t)self->max_batch, sizeof(*self->waiting));
     self->rows = calloc((size_t)self->max_batch, sizeof(*self->rows));
     self->tokens.at = calloc((size_t)self->context_length, sizeof(*self->tokens.at));
     if (!self->waiting || !self->rows || !self->tokens.at) return CADRE_ENOMEM;
     self->tokens.capacity = self->context_length;
-    int rc = cadre__llama_context_create(&self->context, op, self->weights, context_params(self));
-    if (rc == CADRE_OK) cadre__llama_measured(op, self->weights, self->owns_weights, self->options, self->context_length);
+    int rc = cadre__llama_context_create(&self->context, self->weights, context_params(self), detail, detail_size);
+    self->prepared = rc == CADRE_OK;
+    *bytes = rc == CADRE_OK ? cadre__llama_measured(self->weights, self->owns_weights, self->options, self->context_length) : 0;
     return rc;
+}
+
+static int attach(void *data, cadre_op *op)
+{
+    embedder *self = data;
+    char detail[480] = "";
+    uint64_t bytes = 0;
+    if (self->prepared) return CADRE_OK;
+    int rc = prepare(self, detail, sizeof(detail), &bytes);
+    if (bytes) cadre_op_measured(op, CADRE_DEVICE_HOST, bytes);
+    return rc < 0 && *detail ? cadre_op_fail(op, rc, "%s", detail) : rc;
 }
 
 static void destroy(void *data)
@@ -194,6 +207,13 @@ int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weigh
     }
     self->options = *options;
     *options = NULL;
+    uint64_t bytes = 0;
+    if (cadre_load_may_block(context)) rc = prepare(self, detail, sizeof(detail), &bytes);
+    if (rc < 0) {
+        destroy(self);
+        return *detail ? cadre_load_fail(context, rc, "%s", detail) : rc;
+    }
+    if (bytes) cadre_load_measured(context, CADRE_DEVICE_HOST, bytes);
     *out = (cadre_text_embedding_model){.size = sizeof(*out),
                                         .ops = &ops_table,
                                         .self = self,

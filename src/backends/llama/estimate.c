@@ -40,13 +40,13 @@ uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre
 
 /* What the engine named when it made the context on this thread, and the pages that it does not name; an engine that names nothing leaves the estimate. How
  * weights lie between the host and a GPU is not told: then what was reserved stays. */
-void cadre__llama_measured(cadre_op *op, const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length)
+uint64_t cadre__llama_measured(const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length)
 {
     uint64_t bytes = cadre__llama_engine_buffers();
-    if (options->gpu_layers > 0) return;
+    if (options->gpu_layers > 0) return 0;
     bytes = bytes > 0 ? bytes + fixed_bytes(&weights->facts) : cadre__llama_context_bytes(&weights->facts, options, context_length);
     if (owned) bytes += llama_model_size(weights->model);
-    cadre_op_measured(op, CADRE_DEVICE_HOST, bytes);
+    return bytes;
 }
 
 int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes)

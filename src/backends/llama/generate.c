@@ -39,6 +39,7 @@ typedef struct slot {
 typedef struct generator {
     cadre__llama_weights *weights;
     bool owns_weights;
+    bool prepared; /* the context is there */
     cadre__llama_options *options;
     const char *chat_template; /* NULL: none */
     int32_t context_length;
@@ -318,17 +319,29 @@ static struct llama_context_params context_params(const generator *self)
     return params;
 }
 
-static int attach(void *data, cadre_op *op)
+/* The memory and the context, which take a while: made by the load where that may block, at its low priority, else by attach. */
+static int prepare(generator *self, char *detail, size_t detail_size, uint64_t *bytes)
 {
-    generator *self = data;
     self->scratch = calloc((size_t)self->weights->token_count, sizeof(*self->scratch));
     self->piece = malloc((size_t)self->weights->longest_piece);
     self->memory = calloc((size_t)self->slot_count * (size_t)self->context_length, sizeof(*self->memory));
     if (!self->scratch || !self->piece || !self->memory) return CADRE_ENOMEM;
     for (int32_t i = 0; i < self->slot_count; i++) self->sequences[i].tokens = self->memory + (size_t)i * (size_t)self->context_length;
-    int rc = cadre__llama_context_create(&self->context, op, self->weights, context_params(self));
-    if (rc == CADRE_OK) cadre__llama_measured(op, self->weights, self->owns_weights, self->options, self->context_length);
+    int rc = cadre__llama_context_create(&self->context, self->weights, context_params(self), detail, detail_size);
+    self->prepared = rc == CADRE_OK;
+    *bytes = rc == CADRE_OK ? cadre__llama_measured(self->weights, self->owns_weights, self->options, self->context_length) : 0;
     return rc;
+}
+
+static int attach(void *data, cadre_op *op)
+{
+    generator *self = data;
+    char detail[480] = "";
+    uint64_t bytes = 0;
+    if (self->prepared) return CADRE_OK;
+    int rc = prepare(self, detail, sizeof(detail), &bytes);
+    if (bytes) cadre_op_measured(op, CADRE_DEVICE_HOST, bytes);
+    return rc < 0 && *detail ? cadre_op_fail(op, rc, "%s", detail) : rc;
 }
 
 static void destroy(void *data)
@@ -371,6 +384,13 @@ int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weig
     self->chat_template = (*options)->chat_template ? (*options)->chat_template : llama_model_chat_template(weights->model, NULL);
     self->options = *options;
     *options = NULL;
+    uint64_t bytes = 0;
+    if (cadre_load_may_block(context)) rc = prepare(self, detail, sizeof(detail), &bytes);
+    if (rc < 0) {
+        destroy(self);
+        return *detail ? cadre_load_fail(context, rc, "%s", detail) : rc;
+    }
+    if (bytes) cadre_load_measured(context, CADRE_DEVICE_HOST, bytes);
     *out = (cadre_generation_model){.size = sizeof(*out),
                                     .ops = &ops,
                                     .self = self,
