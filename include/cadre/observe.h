@@ -14,7 +14,7 @@ typedef enum cadre_event_type {
     CADRE_EVENT_LOAD_FAILED = 4,     /* status, detail */
     CADRE_EVENT_WORKER_READY = 5,    /* ns: what its load took */
     CADRE_EVENT_WORKER_STOPPING = 6, /* detail: why ("idle", "evicted for KEY", "unloaded", …) */
-    CADRE_EVENT_WORKER_GONE = 7,     /* its memory is free; bytes: how much came back */
+    CADRE_EVENT_WORKER_GONE = 7,     /* its memory is free; bytes: how much of its own came back, shared weights apart */
     CADRE_EVENT_WORKER_HUNG = 8,     /* it gave no sign of life; it is replaced, and its memory stays charged until its thread returns */
     CADRE_EVENT_BREAKER_OPENED = 9,  /* status, detail: of the last failure */
     CADRE_EVENT_BREAKER_HALF_OPEN = 10,

@@ -144,6 +144,7 @@ void cadre__embedding_finish(cadre_request *request, cadre__job *job, int status
         result.count = p->count;
         result.dimension = p->dimension;
         result.tokens = p->tokens;
+        request->model->stats.tokens_in += p->tokens;
     }
     request->on_done.embeddings(request, status, status < 0 ? NULL : &result);
 }

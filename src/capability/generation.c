@@ -1,5 +1,6 @@
 #include "capability/generation.h"
 
+#include "pool/model.h"
 #include "pool/pool.h"
 #include "pool/request.h"
 
@@ -245,6 +246,8 @@ void cadre__generation_finish(cadre_request *request, cadre__job *job, int statu
         result.prompt_tokens = p->output.prompt_tokens;
         result.cached_tokens = p->output.cached_tokens;
         result.generated_tokens = p->output.generated_tokens;
+        request->model->stats.tokens_in += result.prompt_tokens;
+        request->model->stats.tokens_out += result.generated_tokens;
     }
     request->on_done.generation(request, status, status < 0 ? NULL : &result);
 }

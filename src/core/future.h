@@ -59,8 +59,8 @@ struct cadre_promise {
     atomic_uint refs, handles;
     atomic_bool claimed, cancelled;
     cadre_value_type type;
-    cadre__box *box; /* the claimer's, then the loop's */
-    int error;       /* of a fail */
+    cadre__box *box;  /* the claimer's, then the loop's */
+    atomic_int error; /* of a fail; the loop may look before it is delivered */
     char detail[CADRE__DETAIL_SIZE];
     cadre__message settle, drop;
     cadre__meter meter;

@@ -114,12 +114,15 @@ void cadre__evict_heat(cadre__entry *entry, uint64_t now)
 
 /* ---- who may go ---- */
 
-/* Requests that it serves before its turn ends. */
+/* Requests that it serves before its turn ends, or jobs that a worker still has; one that hangs has them for ever. */
 static bool has_work(const cadre__model *model)
 {
-    if (model->running || model->abandoned) return true;
-    if (!model->queued) return false;
-    return cadre__model_has_turn(model);
+    if (model->queued && cadre__model_has_turn(model)) return true;
+    CADRE__LIST_FOR (node, &model->workers) {
+        const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
+        if (worker->running && !worker->hung) return true;
+    }
+    return false;
 }
 
 static bool is_idle(const cadre__worker *worker)
@@ -162,7 +165,7 @@ static bool add_unit(plan *p, cadre__entry *entry, cadre__worker *worker, bool l
 /* A model whose weights stay costs little to bring back. */
 #define EXTRA_COST 8.0
 
-static void price(plan *p, unit *u)
+static void price(const plan *p, unit *u)
 {
     uint64_t bytes = helps(p, u);
     double load = (double)(u->entry->load_ns ? u->entry->load_ns : UNKNOWN_LOAD_NS);
@@ -170,12 +173,13 @@ static void price(plan *p, unit *u)
     u->cost = bytes ? cost / (double)bytes : -1.0; /* of no use: never taken */
 }
 
-/* The idle workers of one model; its last goes with the weights. */
-static bool add_entry(plan *p, cadre__entry *entry)
+/* The idle workers of one model. Its last goes with the weights, and stays while the model has work. */
+static bool add_entry(plan *p, cadre__entry *entry, bool busy)
 {
     uint32_t keep = (uint32_t)entry->spec->entry.min_workers, left = entry->model->ready;
     entry->extras = 0;
-    if (left == 0) return add_unit(p, entry, NULL, true);
+    if (keep == 0 && busy) keep = 1;
+    if (left == 0) return busy || add_unit(p, entry, NULL, true);
     CADRE__LIST_FOR (node, &entry->model->workers) {
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
         if (!(is_idle(worker) || (CADRE__FAULT(EVICT_BUSY) && !worker->ended && worker->served)) || left <= keep) continue;
@@ -192,23 +196,39 @@ static bool gather(plan *p, uint64_t *look_at)
         uint64_t since = UINT64_MAX;
         verdict v = judge(entry, p->pool->now, &since);
         if (v == YOUNG && since < *look_at) *look_at = since;
-        if (v == IDLE && !add_entry(p, entry)) return false;
+        if (v == IDLE && !add_entry(p, entry, false)) return false;
+        if (v == BUSY && !entry->model->queued && !add_entry(p, entry, true)) return false;
     }
     return true;
 }
 
-/* The cheapest that is not taken; a model's last only after its others. */
-static unit *cheapest(plan *p)
+static bool comes_before(const unit *a, const unit *b)
 {
-    unit *best = NULL;
-    for (size_t i = 0; i < p->count; i++) {
-        unit *u = &p->units[i];
-        if (u->taken || (u->last && u->entry->extras)) continue;
-        price(p, u);
-        if (u->cost < 0) continue;
-        if (!best || u->cost < best->cost || (u->cost <= best->cost && u->used < best->used)) best = u;
+    return a->cost < b->cost || (a->cost <= b->cost && a->used < b->used);
+}
+
+/* Heapsort: nothing is allocated, and a thousand idle models cost microseconds. */
+static void sift(unit *units, size_t root, size_t count)
+{
+    for (size_t child; (child = 2 * root + 1) < count; root = child) {
+        if (child + 1 < count && comes_before(&units[child], &units[child + 1])) child++;
+        if (!comes_before(&units[root], &units[child])) return;
+        unit swap = units[root];
+        units[root] = units[child];
+        units[child] = swap;
     }
-    return best;
+}
+
+static void sort(plan *p)
+{
+    for (size_t i = 0; i < p->count; i++) price(p, &p->units[i]);
+    for (size_t i = p->count / 2; i-- > 0;) sift(p->units, i, p->count);
+    for (size_t end = p->count; end-- > 1;) {
+        unit swap = p->units[0];
+        p->units[0] = p->units[end];
+        p->units[end] = swap;
+        sift(p->units, 0, end);
+    }
 }
 
 static bool is_superfluous(const plan *p, const unit *u)
@@ -225,29 +245,39 @@ static bool last_is_taken(const plan *p, const cadre__entry *entry)
     return false;
 }
 
-/* Spares what is superfluous, the dearest first; a model's last goes before its others are spared. */
-static void spare(plan *p)
+/* A model's last goes after its others. */
+static void take_others(plan *p, const cadre__entry *entry)
 {
-    for (;;) {
-        unit *dearest = NULL;
-        for (size_t i = 0; i < p->count; i++) {
-            unit *u = &p->units[i];
-            if (!u->taken || !is_superfluous(p, u) || (!u->last && last_is_taken(p, u->entry))) continue;
-            if (!dearest || u->cost > dearest->cost) dearest = u;
-        }
-        if (!dearest) return;
-        take(p, dearest, false);
-    }
+    for (size_t i = 0; i < p->count && entry->extras; i++)
+        if (p->units[i].entry == entry && !p->units[i].last && !p->units[i].taken) take(p, &p->units[i], true);
 }
 
+/* Whether all units together would do. */
+static bool all_suffice(const plan *p)
+{
+    for (size_t i = 0; i < p->device_count; i++) {
+        uint64_t sum = 0;
+        for (size_t k = 0; k < p->count; k++) sum += frees(&p->units[k], p->devices[i]);
+        if (sum < p->needed[i]) return false;
+    }
+    return true;
+}
+
+/* The cheapest that suffice; what turns out to be superfluous is spared, the dearest first. */
 static bool choose(plan *p)
 {
-    while (!suffices(p)) {
-        unit *u = cheapest(p);
-        if (!u) return false;
+    if (!all_suffice(p)) return false;
+    sort(p);
+    for (size_t i = 0; i < p->count && !suffices(p); i++) {
+        unit *u = &p->units[i];
+        if (u->taken || u->cost < 0) continue;
+        if (u->last) take_others(p, u->entry);
         take(p, u, true);
     }
-    spare(p);
+    for (size_t i = p->count; i-- > 0;) {
+        unit *u = &p->units[i];
+        if (u->taken && is_superfluous(p, u) && (u->last || !last_is_taken(p, u->entry))) take(p, u, false);
+    }
     return true;
 }
 
@@ -273,17 +303,35 @@ static cadre__entry *oldest_turn(cadre_pool *pool, const cadre__entry *own)
     return oldest;
 }
 
-/* Ends the turn of busy models, those first that are there longest, until together with what is idle they suffice. */
+/* What an entry gives back when its turn is over; what hangs stays. */
+static uint64_t would_leave(const cadre__entry *entry, uint32_t device)
+{
+    uint64_t bytes = entry->charged[device];
+    CADRE__LIST_FOR (node, &entry->model->workers) {
+        const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
+        if (worker->hung) bytes -= charged_on(worker->charge, device);
+    }
+    return bytes;
+}
+
+/* Ends the turn of busy models, those first that are there longest, if together with what is idle they suffice. */
 static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
 {
     if (CADRE__FAULT(ONE_SERVED)) return CADRE__EVICT_WAIT;
     CADRE__LIST_FOR (node, &p->pool->residents) CADRE__CONTAINER(node, cadre__entry, resident)->extras = 0;
+    for (size_t i = 0; i < p->device_count; i++) {
+        p->freed[i] = 0;
+        for (size_t k = 0; k < p->count; k++) p->freed[i] += frees(&p->units[k], p->devices[i]);
+    }
     while (!suffices(p)) {
         cadre__entry *oldest = oldest_turn(p->pool, own);
         if (!oldest) return CADRE__EVICT_WAIT;
         oldest->extras = YIELDS;
-        cadre__model_set_turn(oldest->model, p->pool->now);
-        for (size_t i = 0; i < p->device_count; i++) p->freed[i] += oldest->charged[p->devices[i]];
+        for (size_t i = 0; i < p->device_count; i++) p->freed[i] += would_leave(oldest, p->devices[i]);
+    }
+    CADRE__LIST_FOR (node, &p->pool->residents) {
+        cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, resident);
+        if (entry->extras == YIELDS) cadre__model_set_turn(entry->model, p->pool->now);
     }
     return CADRE__EVICT_YIELDS;
 }
@@ -295,7 +343,7 @@ static uint64_t can_leave(const cadre__entry *entry, uint32_t device)
 {
     uint32_t keep = (uint32_t)entry->spec->entry.min_workers;
     uint64_t bytes = 0;
-    if (entry->pinned) return 0;
+    if (entry->pinned && keep == 0) keep = 1;
     if (keep == 0) return entry->charged[device];
     CADRE__LIST_FOR (node, &entry->model->workers) {
         const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
@@ -331,26 +379,29 @@ static void release_plan(plan *p)
     cadre__free(cadre__pool_allocator(p->pool), p->units, p->capacity * sizeof *p->units);
 }
 
+static void carry_out_unit(unit *u, cadre__reserve *reserve, const char *reason)
+{
+    if (u->worker && CADRE__FAULT(STALE_VICTIM)) u->worker = CADRE__CONTAINER(u->entry->model->workers.next, cadre__worker, sibling);
+    if (u->worker) {
+        reserve->victims++;
+        u->worker->evicted_for = reserve->id;
+    }
+    if (u->last && u->entry->weights) {
+        reserve->victims++;
+        u->entry->evicted_for = reserve->id;
+    }
+    cadre__entry_evict(u->entry, u->worker, u->last, reserve->entry ? reserve->entry->model->key : "", reason);
+}
+
 static void carry_out(plan *p, cadre__reserve *reserve)
 {
     char reason[300];
     snprintf(reason, sizeof reason, "evicted for %.200s", reserve->entry ? reserve->entry->model->key : "a reservation of the host's");
     reserve->planned_at = p->pool->now;
     reserve->victims = 0;
-    for (size_t i = 0; i < p->count; i++) {
-        unit *u = &p->units[i];
-        if (!u->taken) continue;
-        if (u->worker && CADRE__FAULT(STALE_VICTIM)) u->worker = CADRE__CONTAINER(u->entry->model->workers.next, cadre__worker, sibling);
-        if (u->worker) {
-            reserve->victims++;
-            u->worker->evicted_for = reserve->id;
-        }
-        if (u->last && u->entry->weights) {
-            reserve->victims++;
-            u->entry->evicted_for = reserve->id;
-        }
-        cadre__entry_evict(u->entry, u->worker, u->last, reserve->entry ? reserve->entry->model->key : "", reason);
-    }
+    for (int last = 0; last < 2; last++) /* a model's last worker, and its weights, after its others */
+        for (size_t i = 0; i < p->count; i++)
+            if (p->units[i].taken && p->units[i].last == (last == 1)) carry_out_unit(&p->units[i], reserve, reason);
 }
 
 cadre__evict_result cadre__evict_plan(cadre__reserve *reserve, uint64_t *look_at)
@@ -377,7 +428,10 @@ bool cadre__evict_one(cadre_pool *pool, const char *reason)
     cadre_memory_amount all = {CADRE_DEVICE_HOST, UINT64_MAX / 2};
     plan p;
     plan_begin(&p, pool, &all, 1);
-    unit *u = gather(&p, &look_at) ? cheapest(&p) : NULL;
+    unit *u = NULL;
+    if (gather(&p, &look_at)) sort(&p);
+    for (size_t i = 0; i < p.count && !u; i++)
+        if (p.units[i].cost >= 0 && !(p.units[i].last && p.units[i].entry->extras)) u = &p.units[i];
     if (u) cadre__entry_evict(u->entry, u->worker, u->last, "", reason);
     release_plan(&p);
     return u != NULL;

@@ -125,7 +125,7 @@ void cadre_reservation_release(cadre_reservation *owned)
 {
     if (!owned || atomic_fetch_sub_explicit(&owned->refs, 1, memory_order_acq_rel) != 1) return;
     cadre_port *port = owned->port;
-    if (cadre__port_on_loop(port) && port->pool) give_back(port->pool, owned); /* an abandoned thread has no pool */
+    if (cadre__port_on_loop(port) && port->pool && !port->pool->emptied) give_back(port->pool, owned); /* an abandoned thread has no pool */
     cadre__free(&port->allocator, owned, sizeof *owned + owned->count * sizeof *owned->amounts);
     cadre_port_release(port);
 }

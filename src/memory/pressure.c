@@ -33,6 +33,14 @@ static cadre_pressure ledger_level(const cadre_pool *pool)
 
 void cadre__pressure_update(cadre_pool *pool)
 {
+    if (pool->pressure_touched) return;
+    pool->pressure_touched = true;
+    cadre__pool_touch(pool);
+}
+
+void cadre__pressure_step(cadre_pool *pool)
+{
+    pool->pressure_touched = false;
     cadre_pressure level = ledger_level(pool);
     if (pool->system_pressure > level) level = pool->system_pressure;
     if (level == pool->pressure) return;

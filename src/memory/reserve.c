@@ -6,6 +6,7 @@
 
 #include <stdio.h>
 
+#define GRANTS_A_STEP 64
 #define LOOKS_A_STEP 32                                /* of those who wait, the first so many are looked at */
 #define CLAIM_NS (UINT64_C(5000) * CADRE__NS_PER_MS)   /* who has waited for this gets what comes free, although it does not suffice yet */
 #define REPLAN_NS (UINT64_C(10000) * CADRE__NS_PER_MS) /* victims that are not gone by then do not hold up a second plan */
@@ -165,6 +166,7 @@ void cadre__reserves_step(cadre_pool *pool)
     if (!pool->reserves_touched) return;
     uint64_t next;
     bool yields, again;
+    uint32_t over = 0;
     do {
         pool->reserves_touched = again = yields = false;
         next = UINT64_MAX;
@@ -177,7 +179,11 @@ void cadre__reserves_step(cadre_pool *pool)
             if (again) break;
             yields = yields || reserve->yields;
         }
-    } while (again);
+    } while (again && ++over < GRANTS_A_STEP);
+    if (again) { /* the next turn goes on */
+        pool->reserves_touched = true;
+        return;
+    }
     if (!yields && !CADRE__FAULT(TURNS_STAY)) cadre__evict_forget_turns(pool);
     cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->reserves_due, next);
 }

@@ -44,8 +44,10 @@ void cadre__reserves_close(cadre_pool *pool);
 /* A victim is gone. */
 void cadre__reserve_victim_gone(cadre_pool *pool, uint64_t reserve_id);
 
-/* memory/pressure.c: the ledger's level, told when it changes. */
+/* memory/pressure.c: what is charged has changed; the turn tells the level if it is another one. */
 void cadre__pressure_update(cadre_pool *pool);
+/* Part of the turn. */
+void cadre__pressure_step(cadre_pool *pool);
 /* The system's (cgroup, PSI): at critical, the cheapest of what is idle is evicted. Holds for ten seconds after the latest report. */
 void cadre__pressure_system(cadre_pool *pool, cadre_pressure level);
 /* pool->pressure_due */

@@ -76,7 +76,7 @@ static void abandon(cadre_pool *pool)
     cadre_close_report *report = &pool->report;
     CADRE__LIST_FOR (node, &pool->worker_list) {
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
-        if (worker->detached) continue;
+        if (worker->detached || worker->exited) continue;
         if (worker->runner) report->abandoned_threads++;
         cadre__worker_abandon(worker);
     }
@@ -107,6 +107,7 @@ static void closed(cadre_pool *pool)
     cadre__entries_free(pool);
     cadre__models_free(pool);
     deliver_rest(pool); /* events */
+    pool->emptied = true;
     if (pool->close_cb) pool->close_cb(pool, &pool->report, pool->close_data);
     cadre__pool_free(pool);
 }
@@ -134,6 +135,7 @@ void cadre__close_step(cadre_pool *pool)
         /* From here on the port refuses. What it took is still delivered, and destroyed on the reaper. */
         atomic_store_explicit(&pool->port->open, false, memory_order_release);
         cadre__pool_line_up(pool, cadre__inbox_close(&pool->port->inbox));
+        cadre__entries_let_go(pool);
         pool->closing = CADRE__REAPING;
         pool->close_expired = false;
         cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), &pool->close_deadline, cadre__after(pool->now, pool->close_abandon_ns));

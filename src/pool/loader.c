@@ -436,8 +436,14 @@ void cadre__check_run(cadre_pool *pool, cadre__task *task)
 
 static void refuse_waiting(cadre_pool *pool, cadre__list *waiting, int error, const char *detail)
 {
-    while (!cadre__list_empty(waiting)) {
-        cadre__task *task = CADRE__CONTAINER(waiting->next, cadre__task, link);
+    cadre__list refused; /* those that are there now: a callback may bring more */
+    cadre__list_init(&refused);
+    CADRE__LIST_FOR (node, waiting) {
+        cadre__list_remove(node);
+        cadre__list_append(&refused, node);
+    }
+    while (!cadre__list_empty(&refused)) {
+        cadre__task *task = CADRE__CONTAINER(refused.next, cadre__task, link);
         cadre__list_remove(&task->link);
         task->refuse(pool, task, error, detail);
     }

@@ -48,6 +48,7 @@ struct cadre_pool {
     cadre__deadlines deadlines;
     uint64_t armed;
     bool in_turn, parked, held;
+    bool emptied;  /* closed: entries and models are freed, nothing is counted any more */
     bool in_load;  /* an entry's load is being started: accepted requests wait for it, so a pool that drains allows it */
     int brisk_cpu; /* where the latest finished operation ran, if it took microseconds; else −1 */
     uint64_t turns, delivered, late_values;
@@ -90,6 +91,7 @@ struct cadre_pool {
     bool reserves_touched;        /* memory came free, or somebody came: look again */
     cadre__deadline reserves_due; /* look again then; always set */
     cadre_pressure pressure, system_pressure;
+    bool pressure_touched;
     cadre__deadline pressure_due; /* the system's level is forgotten; always set */
                                   /* the registry */
     cadre__list entries;          /* in the order of addition */

@@ -38,7 +38,7 @@ static int admit(cadre_pool *pool, cadre_capability capability, const char *key,
     if (pool->closing) return cadre__pool_refuse(pool, CADRE_ECLOSED, "the pool is closing");
     if (!key) return cadre__pool_refuse(pool, CADRE_EINVAL, "key is NULL");
     cadre__model *model = cadre__model_find(pool, key);
-    if (!model && pool->additions) {
+    if ((!model || (!model->entry && !model->unknown && !model->loading && !model->ready && !model->leaving)) && pool->additions) {
         rc = cadre__registry_unknown(pool, key, capability, &model);
         if (rc != CADRE_OK) return rc;
     }
@@ -188,7 +188,7 @@ static void wake(cadre_request *request)
 
 void cadre__request_begun(cadre_request *request)
 {
-    uint64_t now = request->model->pool->now, us = now > request->queued_at ? (now - request->queued_at) / 1000 : 0;
+    uint64_t now = request->model->pool->now, us = now > request->queued_at ? (now - request->queued_at + 999) / 1000 : 0;
     request->waited_us = us < UINT32_MAX ? (uint32_t)us : UINT32_MAX;
     request->begun = true;
 }
@@ -489,5 +489,13 @@ const char *cadre_request_detail(const cadre_request *request)
 
 int64_t cadre_request_retry_after_ms(const cadre_request *request)
 {
-    return request->status < 0 && request->model->entry ? cadre__entry_retry_after(request->model->entry) : 0;
+    switch (request->status) {
+    case CADRE_EINPUT:
+    case CADRE_ETOOLONG:
+    case CADRE_ECANCELED:
+    case CADRE_ECAPABILITY:
+    case CADRE_ENOTSUP:
+    case CADRE_ECLOSED: return 0; /* the same again would fail again */
+    default: return request->status < 0 && request->model->entry ? cadre__entry_retry_after(request->model->entry) : 0;
+    }
 }

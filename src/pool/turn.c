@@ -104,7 +104,8 @@ bool cadre__pool_turn(cadre_pool *pool)
     cadre__pool_line_up(pool, cadre__inbox_take(&pool->port->reaped));
     uint64_t next = cadre__deadlines_next(&pool->deadlines);
     bool quiet = !pool->first && cadre__list_empty(&pool->dirty) && cadre__list_empty(&pool->publishing) && cadre__list_empty(&pool->loads_waiting) &&
-                 cadre__list_empty(&pool->checks_waiting) && cadre__list_empty(&pool->entries_dirty) && !pool->reserves_touched && !pool->closing;
+                 cadre__list_empty(&pool->checks_waiting) && cadre__list_empty(&pool->entries_dirty) && !pool->reserves_touched && !pool->pressure_touched &&
+                 !pool->closing;
     if (quiet && next == UINT64_MAX && pool->armed == UINT64_MAX && (pool->held == has_work(pool))) return false;
     pool->turns++;
     pool->in_turn = true;
@@ -114,13 +115,15 @@ bool cadre__pool_turn(cadre_pool *pool)
     bool more = fire_deadlines(pool);
     cadre__entries_step(pool);
     cadre__reserves_step(pool);
+    if (pool->pressure_touched) cadre__pressure_step(pool);
     cadre__models_dispatch(pool);
     publish(pool);
     cadre__loaders_feed(pool);
     if (pool->closing) cadre__close_step(pool);
     pool->in_turn = false;
     if (pool->closing == CADRE__CLOSED) return false;
-    more = more || pool->first || !cadre__list_empty(&pool->dirty) || !cadre__list_empty(&pool->entries_dirty) || pool->reserves_touched;
+    more = more || pool->first || !cadre__list_empty(&pool->dirty) || !cadre__list_empty(&pool->entries_dirty) || pool->reserves_touched ||
+           pool->pressure_touched;
     next = cadre__deadlines_next(&pool->deadlines);
     if (next != pool->armed) {
         pool->armed = next;

@@ -161,7 +161,9 @@ int cadre__spawn_worker(cadre_pool *pool, cadre_capability capability, const cha
     pool->transitions++;
     pool->stats.loads_started++;
     model->stats.loads_started++;
-    cadre__event(pool, CADRE_EVENT_LOAD_STARTED, model->key, worker->id, CADRE_OK, cadre__reservation_bytes(owned), 0, "%s", "");
+    uint64_t bytes = cadre__reservation_bytes(owned);
+    if (spawning->entry && spawning->cold) bytes += cadre__entry_weights_bytes(spawning->entry);
+    cadre__event(pool, CADRE_EVENT_LOAD_STARTED, model->key, worker->id, CADRE_OK, bytes, 0, "%s", "");
     cadre__pool_defer(pool, &worker->starting);
     if (out) *out = worker->id;
     return CADRE_OK;
@@ -231,7 +233,9 @@ static void fail_load(cadre__worker *worker, int status, const char *detail)
 static void stalled(cadre_pool *pool, cadre__deadline *deadline)
 {
     (void)pool;
-    cadre__worker_end(CADRE__CONTAINER(deadline, cadre__worker, stall), CADRE_ETIMEDOUT, "the load has reported no progress for stall_timeout_ms");
+    cadre__worker *worker = CADRE__CONTAINER(deadline, cadre__worker, stall);
+    cadre__worker_end(worker, CADRE_ETIMEDOUT,
+                      worker->runner ? "the load took longer than load_timeout_ms" : "the load has reported no progress for stall_timeout_ms");
 }
 
 void cadre__worker_progress(cadre__worker *worker, const cadre_progress *progress)
@@ -287,6 +291,8 @@ static void loaded(cadre_future *future, int status, const char *detail, void *d
     }
     end_load(worker);
     worker->state = CADRE_WORKER_ATTACHING;
+    uint64_t gone = worker->pool->now - worker->spawned_at, most = cadre__ms(worker->options.load_timeout_ms);
+    if (worker->options.load_timeout_ms != CADRE_NEVER) cadre__pool_deadline(worker->pool, &worker->stall, most > gone ? most - gone : 0);
 }
 
 static void deliver_starting(cadre_pool *pool, cadre__message *message)
@@ -380,7 +386,7 @@ static void offer(cadre__worker *worker)
 static void warm_up(cadre__worker *worker)
 {
     const char *text = worker->model->entry->spec->entry.warm_up;
-    cadre__job *job = text ? cadre__generation_warm_up(worker->pool, worker->model->kind, text) : NULL;
+    cadre__job *job = text && cadre__worker_has_cores(worker) ? cadre__generation_warm_up(worker->pool, worker->model->kind, text) : NULL;
     if (!job) return;
     worker->model->abandoned++;
     cadre__worker_give(worker, job);
@@ -390,6 +396,7 @@ static void attached(cadre_pool *pool, cadre__message *message)
 {
     cadre__runner *runner = CADRE__CONTAINER(message, cadre__runner, attached);
     cadre__worker *worker = runner->worker;
+    cadre__deadline_clear(&pool->deadlines, &worker->stall);
     if (worker->status || runner->status < 0) {
         int status = worker->status ? worker->status : runner->status;
         const char *detail = worker->status             ? (worker->detail ? worker->detail : cadre_strerror(status))
@@ -529,6 +536,7 @@ static void orphan_join(cadre__task *task)
 static void exited(cadre_pool *pool, cadre__message *message)
 {
     cadre__runner *runner = CADRE__CONTAINER(message, cadre__runner, thread.exited);
+    if (runner->worker) runner->worker->exited = true;
     runner->joining.message.deliver = deliver_joined;
     runner->joining.run = run_join;
     runner->joining.orphan = orphan_join;
@@ -563,7 +571,12 @@ void cadre__worker_end(cadre__worker *worker, int status, const char *detail)
     }
     if (!worker->runner) return; /* the start or the future's end is on the way */
     cadre__thread_stop(&worker->runner->thread);
-    if (!worker->served) return; /* attaching: its message is on the way */
+    if (!worker->served) { /* attaching: its message is on the way; its entry may start another one meanwhile */
+        if (!worker->managed) return;
+        count_as(worker, &model->leaving);
+        cadre__entry_touch(model->entry);
+        return;
+    }
     leave_service(worker, CADRE_WORKER_EVICTING);
     cadre__event(pool, CADRE_EVENT_WORKER_STOPPING, model->key, worker->id, worker->status, 0, 0, "%s", detail);
     if (!worker->managed && !model->loading && !model->ready) cadre__model_fail_waiting(model, CADRE_EWORKER, "the last worker of this key was stopped");

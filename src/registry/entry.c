@@ -61,7 +61,7 @@ void cadre__config_unref(cadre__config *config)
 
 static void entry_due(cadre_pool *pool, cadre__deadline *deadline)
 {
-    (void)pool;
+    cadre__deadline_set(&pool->deadlines, cadre__pool_allocator(pool), deadline, UINT64_MAX); /* it keeps its place */
     cadre__entry_touch(CADRE__CONTAINER(deadline, cadre__entry, due));
 }
 
@@ -89,6 +89,7 @@ cadre__entry *cadre__entry_create(cadre_pool *pool, cadre__spec *spec, cadre__co
     entry->pool = pool;
     entry->spec = spec;
     entry->config = config;
+    entry->shares = config->backend && config->backend->shares_weights;
     entry->charged = charged;
     entry->need_count = need_count;
     if (need_count) memcpy(entry->needs, needs, need_count * sizeof *needs);
@@ -221,10 +222,10 @@ static void stop_workers(cadre__entry *entry, const char *why)
 void cadre__entry_evict(cadre__entry *entry, cadre__worker *worker, bool last, const char *by, const char *reason)
 {
     cadre_pool *pool = entry->pool;
+    uint64_t bytes = (worker ? cadre__reservation_bytes(worker->charge) : 0) + (last ? cadre__entry_weights_bytes(entry) : 0);
     pool->stats.evictions++;
     entry->model->stats.evictions++;
-    cadre__event(pool, CADRE_EVENT_EVICTED, entry->model->key, worker ? worker->id : 0, CADRE_OK, worker ? cadre__reservation_bytes(worker->charge) : 0, 0,
-                 "%s", by);
+    cadre__event(pool, CADRE_EVENT_EVICTED, entry->model->key, worker ? worker->id : 0, CADRE_OK, bytes, 0, "%s", by);
     if (last) cadre__entry_drop_weights(entry);
     if (worker) cadre__worker_end(worker, CADRE_ECANCELED, reason);
     cadre__entry_touch(entry);
@@ -395,6 +396,16 @@ void cadre__entries_stop(cadre_pool *pool)
         cadre__wish *wishes[] = {entry->loads, entry->unloads, entry->removals};
         entry->loads = entry->unloads = entry->removals = NULL;
         for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) grant(pool, wishes[i], CADRE_ECLOSED, "the pool was closed");
+    }
+}
+
+void cadre__entries_let_go(cadre_pool *pool)
+{
+    CADRE__LIST_FOR (node, &pool->entries) {
+        cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, link);
+        cadre__config *config = entry->config;
+        entry->config = NULL;
+        cadre__config_unref(config);
     }
 }
 

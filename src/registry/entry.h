@@ -54,6 +54,7 @@ typedef struct cadre__entry {
     cadre_memory_amount amounts[CADRE_MEMORY_NEEDS_MAX]; /* of that */
     bool reserving, reserving_weights;
     cadre_future *weights; /* shared ones: loading or loaded; counted */
+    bool shares;           /* all workers use the same weights */
     bool weights_watched, preload;
     uint32_t reservations; /* live ones */
     uint64_t *charged;     /* by device */
@@ -75,6 +76,7 @@ typedef struct cadre__entry {
 
     /* what it has learnt */
     uint64_t load_ns, load_begun; /* a mean; of the load under way */
+    uint64_t weights_since;       /* when the load of the weights began */
     uint64_t run_ns;              /* a mean over its requests, from dispatch to answer */
     uint64_t turn_since;          /* since when it has a worker that serves, or weights; 0: none */
     bool served;                  /* since then */
@@ -98,6 +100,8 @@ void cadre__entry_install(cadre__entry *entry);
 void cadre__entry_free(cadre__entry *entry);
 /* Part of the close: nothing more is loaded, and who waits hears CADRE_ECLOSED. */
 void cadre__entries_stop(cadre_pool *pool);
+/* Part of the close: their configurations are closed by the reaper while there is one. */
+void cadre__entries_let_go(cadre_pool *pool);
 /* Part of the close's end. */
 void cadre__entries_free(cadre_pool *pool);
 
@@ -130,6 +134,8 @@ int64_t cadre__entry_retry_after(const cadre__entry *entry);
 cadre_model_state cadre__entry_state(const cadre__entry *entry);
 /* Whether it has shared weights that are loaded. */
 bool cadre__entry_has_weights(const cadre__entry *entry);
+/* What they are charged; 0: there are none. */
+uint64_t cadre__entry_weights_bytes(const cadre__entry *entry);
 
 /* ---- between its files ---- */
 
@@ -142,10 +148,12 @@ void cadre__entry_no_load(cadre__entry *entry, int status, const char *detail);
 /* A load failed: retry, or tell who waits. */
 void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detail);
 
-/* registry/load.c: whether all workers use the same weights. */
-bool cadre__entry_shares(const cadre__entry *entry);
-/* Starts the load of the shared weights; consumes owned. False: it could not be started. */
-bool cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned);
+static inline bool cadre__entry_shares(const cadre__entry *entry)
+{
+    return entry->shares;
+}
+/* registry/load.c: starts the load of the shared weights; consumes owned. 0, or an error with a detail: it could not be started. */
+int cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned, char detail[CADRE__DETAIL_SIZE]);
 void cadre__entry_forget_weights(cadre__entry *entry, cadre_future *weights);
 /* Spawns one worker; consumes owned. cold: its load reads the weights too. 0 or an error. */
 int cadre__entry_spawn(cadre__entry *entry, cadre_reservation *owned, bool cold);

@@ -3,9 +3,10 @@
 #include "memory/ledger.h"
 #include "registry/entry.h"
 
-bool cadre__entry_shares(const cadre__entry *entry)
+uint64_t cadre__entry_weights_bytes(const cadre__entry *entry)
 {
-    return entry->config->backend && entry->config->backend->shares_weights;
+    if (!entry->weights) return 0;
+    return cadre__reservation_bytes(entry->weights->weights ? entry->weights->weights->charge : entry->weights->charge);
 }
 
 bool cadre__entry_has_weights(const cadre__entry *entry)
@@ -104,6 +105,7 @@ static void weights_over(cadre_future *future, int status, const char *detail, v
         cadre__entry_drop_weights(entry);
         cadre__entry_no_load(entry, status, detail);
     } else if (!entry->turn_since) {
+        if (!entry->load_ns) entry->load_ns = entry->pool->now - entry->weights_since + 1; /* of preloaded ones: nearly all of it */
         entry->turn_since = entry->pool->now ? entry->pool->now : 1;
     }
     cadre__entry_touch(entry);
@@ -125,7 +127,8 @@ void cadre__entry_forget_weights(cadre__entry *entry, cadre_future *weights)
     cadre__future_forget(weights, weights_over, entry);
 }
 
-bool cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned)
+/* The future of the load; NULL: it could not be started, and `detail` may say why. */
+static cadre_future *start_weights(cadre__entry *entry, char *detail)
 {
     cadre_pool *pool = entry->pool;
     cadre__config *config = entry->config;
@@ -133,29 +136,40 @@ bool cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned)
     cadre_future *source = NULL, *future = NULL;
     if (!context) {
         cadre__config_unref(config);
-        cadre_reservation_release(owned);
-        return false;
+        return NULL;
     }
     context->weights_of = entry;
     pool->in_load = true;
     if (config->kind == CADRE_LOADER_ASYNC) source = fetch(config, context);
     if (source || config->kind != CADRE_LOADER_ASYNC) future = cadre__load_blocking(context, CADRE_VALUE_WEIGHTS, source, call_load, no_function, config);
     pool->in_load = false;
+    if (!future) memcpy(detail, context->detail, CADRE__DETAIL_SIZE);
     cadre_future_release(source);
     cadre__load_unref(context);
+    return future;
+}
+
+int cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned, char detail[CADRE__DETAIL_SIZE])
+{
+    detail[0] = '\0';
+    cadre_future *future = start_weights(entry, detail);
     if (!future) {
         cadre_reservation_release(owned);
-        return false;
+        if (detail[0]) return CADRE_ELOAD;
+        strcpy(detail, cadre_strerror(CADRE_ENOMEM));
+        return CADRE_ENOMEM;
     }
     future->charge = owned;
-    if (future->promise && !future->promise->box->config) future->promise->box->config = cadre__config_ref(config); /* until they are destroyed */
+    if (future->promise && !future->promise->box->config) future->promise->box->config = cadre__config_ref(entry->config); /* until they are destroyed */
     if (cadre_future_on_complete(future, weights_over, entry) != CADRE_OK) {
         cadre_future_release(future);
-        return false;
+        strcpy(detail, cadre_strerror(CADRE_ENOMEM));
+        return CADRE_ENOMEM;
     }
     entry->weights = future;
+    entry->weights_since = entry->pool->now;
     entry->weights_watched = true;
     cadre_future_on_progress(future, weights_progress, entry);
     if (entry->spawn.load_timeout_ms != CADRE_NEVER) cadre_future_set_deadline(future, entry->spawn.load_timeout_ms);
-    return true;
+    return CADRE_OK;
 }

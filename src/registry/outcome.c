@@ -172,7 +172,11 @@ void cadre__entry_no_load(cadre__entry *entry, int status, const char *detail)
 void cadre__entry_worker_failed(cadre__entry *entry, cadre__worker *worker, int status, const char *detail)
 {
     if (entry->weights && entry->weights->status < 0) cadre__entry_drop_weights(entry);
-    if (worker->status == CADRE_ECANCELED || worker->status == CADRE_ECLOSED || entry->stopped) { /* it was told to end */
+    if (status == CADRE_ETIMEDOUT && entry->weights && entry->weights->status == 0) { /* their load stands still: the next one begins anew */
+        cadre_future_cancel(entry->weights);
+        cadre__entry_drop_weights(entry);
+    }
+    if ((worker->ended && (worker->status == CADRE_ECANCELED || worker->status == CADRE_ECLOSED)) || entry->stopped) { /* it was told to end */
         cadre__entry_touch(entry);
         return;
     }

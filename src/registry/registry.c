@@ -108,7 +108,8 @@ static int check_entry(cadre_pool *pool, cadre__addition *addition, const cadre_
     const char *key = spec->entry.key;
     cadre__model *model = cadre__model_find(pool, key);
     if (model && model->entry) return reject(addition, spec, CADRE_EEXIST, "the key \"%s\" is in the registry already", key);
-    if (model && !model->unknown) return reject(addition, spec, CADRE_EEXIST, "the key \"%s\" has workers that were spawned by the host", key);
+    if (model && (model->loading || model->ready || model->leaving))
+        return reject(addition, spec, CADRE_EEXIST, "the key \"%s\" has workers that were spawned by the host", key);
     uint64_t workers = spec->entry.min_workers > 1 ? (uint64_t)spec->entry.min_workers : 1;
     for (size_t i = 0; i < prepared->need_count; i++) {
         const cadre_memory_need *need = &prepared->needs[i];

@@ -118,27 +118,30 @@ static cadre_reservation *split_weights(cadre__entry *entry, cadre_reservation *
     if (!weights) return NULL;
     weights->weights = true;
     for (size_t i = 0; i < entry->need_count; i++) {
-        cadre__reservation_set(weights, entry->needs[i].device, entry->needs[i].weights_bytes);
         cadre__reservation_set(reservation, entry->needs[i].device, entry->needs[i].worker_bytes);
+        cadre__reservation_set(weights, entry->needs[i].device, entry->needs[i].weights_bytes);
     }
     return weights;
 }
 
-/* Consumes the reservation. */
-static void launch(cadre__entry *entry, cadre_reservation *reservation, bool with_weights)
+/* Consumes the reservation. True: a load is on its way. */
+static bool launch(cadre__entry *entry, cadre_reservation *reservation, bool with_weights)
 {
+    char detail[CADRE__DETAIL_SIZE];
     if (!entry->model->loading) entry->load_begun = entry->pool->now;
     if (CADRE__FAULT(READY_AT_ONCE)) cadre__entry_grant_loads(entry, CADRE_OK, "");
     if (with_weights) {
         cadre_reservation *weights = split_weights(entry, reservation);
-        if (!weights || !cadre__entry_load_weights(entry, weights)) {
+        int rc = weights ? cadre__entry_load_weights(entry, weights, detail) : CADRE_ENOMEM;
+        if (rc != CADRE_OK) {
             cadre_reservation_release(reservation);
-            cadre__entry_no_load(entry, CADRE_ENOMEM, "the load of the weights could not be started");
-            return;
+            cadre__entry_no_load(entry, rc, weights ? detail : cadre_strerror(rc));
+            return false;
         }
     }
     int rc = cadre__entry_spawn(entry, reservation, with_weights || !cadre__entry_shares(entry));
     if (rc != CADRE_OK) cadre__entry_no_load(entry, rc, entry->pool->error_detail);
+    return rc == CADRE_OK;
 }
 
 static void reserved(cadre__reserve *reserve, int status, cadre_reservation *reservation, const char *detail)
@@ -178,11 +181,7 @@ static bool start_one(cadre__entry *entry, uint64_t *check_at)
     bool further = model->ready > 0 && model->ready + model->loading >= (uint32_t)entry->spec->entry.min_workers;
     bool behind = !cadre__list_empty(&pool->reserves) && CADRE__CONTAINER(pool->reserves.next, cadre__reserve, link)->priority < entry->spec->entry.priority;
     cadre_reservation *reservation = behind ? NULL : cadre__reserve_now(pool, entry->amounts, count, entry);
-    if (reservation) {
-        uint32_t failures = entry->failures;
-        launch(entry, reservation, with_weights);
-        return failures == entry->failures;
-    }
+    if (reservation) return launch(entry, reservation, with_weights);
     if (further) { /* it is not worth another model's place */
         uint64_t again = cadre__after(pool->now, RECHECK_NS);
         if (again < *check_at) *check_at = again;
@@ -201,7 +200,9 @@ static void preload(cadre__entry *entry)
     if (!reservation) return;
     reservation->weights = true;
     entry->load_begun = entry->pool->now;
-    cadre__entry_load_weights(entry, reservation);
+    char detail[CADRE__DETAIL_SIZE];
+    int rc = cadre__entry_load_weights(entry, reservation, detail);
+    if (rc != CADRE_OK) cadre__entry_no_load(entry, rc, detail);
 }
 
 void cadre__scale_up(cadre__entry *entry, uint32_t wanted, uint64_t *check_at)

@@ -61,7 +61,8 @@ static void check_requests(host *h, const cadre__model *model, tally *t)
 static void check_worker(host *h, const cadre__worker *w, tally *t)
 {
     const cadre__model *model = w->model;
-    const uint32_t *expected = w->state <= CADRE_WORKER_ATTACHING ? &model->loading : serves(w) ? &model->ready : &model->leaving;
+    bool will_serve = w->state <= CADRE_WORKER_ATTACHING && !(w->managed && w->ended && w->state == CADRE_WORKER_ATTACHING);
+    const uint32_t *expected = will_serve ? &model->loading : serves(w) ? &model->ready : &model->leaving;
     if (w->counted != expected) sim_violation(&h->sim, "%s: a worker that is %s is counted elsewhere", model->key, cadre_worker_state_name(w->state));
     t->loading += expected == &model->loading;
     t->ready += expected == &model->ready;

@@ -260,6 +260,12 @@ static sim_request *request_new(host *h, sim_model *m)
     return r;
 }
 
+/* Its key is free: what is left of it are requests that were answered. */
+static bool is_over(const cadre__model *model)
+{
+    return !model || (!model->loading && !model->ready && !model->leaving && !model->entry && !model->unknown);
+}
+
 /* What the call must answer. */
 static int expected_answer(const host *h, cadre_capability as, const char *key, const cadre_request_options *options, int *also)
 {
@@ -267,7 +273,8 @@ static int expected_answer(const host *h, cadre_capability as, const char *key, 
     if (options->timeout_ms == 0 || options->priority >= CADRE_PRIORITY_COUNT) return CADRE_EINVAL;
     if (h->pool->closing) return CADRE_ECLOSED;
     if (!model && h->pool->additions) return CADRE_OK;
-    if (!model || (!model->loading && !model->ready && !model->entry && !model->unknown)) return CADRE_ENOENT;
+    bool may_come = is_over(model) && h->pool->additions;
+    if (!model || (!model->loading && !model->ready && !model->entry && !model->unknown && !may_come)) return CADRE_ENOENT;
     if (model->kind->capability != as) return CADRE_ECAPABILITY;
     if (model->queued >= model->capacity) return CADRE_EFULL;
     return model->entry ? expected_of_entry(h, model->entry, also) : CADRE_OK;
@@ -322,7 +329,7 @@ void request_submit(host *h, sim_model *m)
     write_input(r, h->decoder.size && sim_one_in(sim, 2));
     r->as = as;
     const cadre__model *known = cadre__model_find(h->pool, key);
-    r->known_late = h->pool->additions && (!known || known->unknown);
+    r->known_late = h->pool->additions && (is_over(known) || known->unknown);
     if (strcmp(key, m->key) != 0) r->stranger = true;
     if (as != m->capability) m->misnamed = true;
     int also = 1, expected = expected_answer(h, as, key, &options, &also);
