@@ -44,7 +44,7 @@ static cadre__job *make_texts(cadre_pool *pool, const char *const *texts, size_t
     bool lent = params->options.release != NULL;
     size_t task_bytes = params->task ? strlen(params->task) + 1 : 0, size = sizeof(payload) + count * sizeof(char *);
     if (!cadre__add(size, task_bytes, &size) || (!lent && !cadre__add(size, bytes, &size))) return NULL;
-    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_EMBEDDING], size, sizeof(payload));
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_EMBEDDING], size, sizeof(payload), lent);
     if (!job) return NULL;
     payload *p = payload_of(job);
     p->count = count;
@@ -93,7 +93,7 @@ int cadre_embed(cadre_pool *pool, const cadre_embed_params *theirs, cadre_reques
 
 static cadre__job *make_images(cadre_pool *pool, const cadre_embed_images_params *params)
 {
-    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_IMAGE_EMBEDDING], sizeof(payload), sizeof(payload));
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_IMAGE_EMBEDDING], sizeof(payload), sizeof(payload), params->options.release != NULL);
     if (!job) return NULL;
     payload *p = payload_of(job);
     p->count = params->count;

@@ -145,7 +145,7 @@ static cadre__job *make_job(cadre_pool *pool, const cadre__generation_request *r
                                     .sampling = *r->sampling};
     arena a = {0};
     if (!lent) fill_arena(&a, r, &input);
-    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[r->capability], sizeof(payload) + a.used, sizeof(payload));
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[r->capability], sizeof(payload) + a.used, sizeof(payload), lent);
     if (!job) return NULL;
     payload *p = cadre__payload(job);
     a = (arena){.base = (char *)(p + 1)};

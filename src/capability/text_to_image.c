@@ -58,7 +58,7 @@ static cadre__job *make_job(cadre_pool *pool, const cadre_generate_image_params 
     const char *negative = params->negative_prompt ? params->negative_prompt : "";
     bool lent = params->options.release != NULL;
     size_t strings = lent ? 0 : strlen(params->prompt) + strlen(negative) + 2;
-    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_TO_IMAGE], sizeof(payload) + strings, sizeof(payload));
+    cadre__job *job = cadre__job_create(&pool->heap, &cadre__kinds[CADRE_TEXT_TO_IMAGE], sizeof(payload) + strings, sizeof(payload), lent);
     if (!job) return NULL;
     payload *p = cadre__payload(job);
     job->accepts_steps = params->on_step != NULL;

@@ -1,15 +1,15 @@
 /* Small blocks of the loop thread, kept for the next request instead of going back to the host's allocator: requests, jobs and their results come and go by the
  * hundred thousand.
  *
- * Shelf k keeps blocks of (k + 1) × 64 bytes. A heap without `keeps` (that of an abandoned thread, and under sanitizers, which would not see a use after free)
+ * Shelf k keeps blocks of (k + 1) × 16 bytes. A heap without `keeps` (that of an abandoned thread, and under sanitizers, which would not see a use after free)
  * keeps nothing. */
 #ifndef CADRE__HEAP_H
 #define CADRE__HEAP_H
 
 #include "core/base.h"
 
-#define CADRE__SHELVES 32
-#define CADRE__SHELF_UNIT 64
+#define CADRE__SHELVES 128
+#define CADRE__SHELF_UNIT 16
 #define CADRE__SHELF_KEEPS 256
 
 typedef struct cadre__heap {

@@ -23,11 +23,11 @@ typedef enum cadre__claim { CADRE__CLAIM_NONE, CADRE__CLAIM_WORKER, CADRE__CLAIM
 struct cadre_op {
     cadre__message message;       /* first: to the worker, then back */
     cadre_request *request;       /* loop; NULL once the host was answered */
-    struct cadre__worker *worker; /* loop; NULL before dispatch */
-    struct cadre__runner *runner; /* the worker that has it */
+    struct cadre__runner *runner; /* the worker that has it; NULL before dispatch */
     struct cadre_op *batch;       /* the next job of the same batch */
     atomic_bool cancelled;
     atomic_uchar claim; /* who has it: cadre__claim; of a batch, its first job's */
+    bool lent;          /* loop: its inputs are the host's: a cadre__lent stands at the end of the block */
     atomic_uint pieces; /* of text, sent and not consumed */
     uint32_t window;    /* at most so many */
     int32_t status;
@@ -39,10 +39,14 @@ struct cadre_op {
     char *detail;        /* CADRE__DETAIL_SIZE bytes, or NULL */
     size_t bytes;        /* of the block: the job, and behind it the capability's payload */
     const struct cadre__kind *kind;
-    void (*release)(void *data); /* of lent inputs */
-    void *release_data;
 };
 typedef struct cadre_op cadre__job;
+
+/* Whose inputs are lent, and how they go back; `release` NULL: they are not the library's yet, or no longer. */
+typedef struct cadre__lent {
+    void (*release)(void *data);
+    void *data;
+} cadre__lent;
 
 /* A piece of text on its way to the loop. */
 typedef struct cadre__piece {
@@ -76,8 +80,13 @@ typedef struct cadre__kind {
 extern const cadre__kind cadre__kinds[CADRE_CAPABILITY_COUNT];
 
 /* Loop: a job with room for a payload, which is zeroed up to `zeroed` bytes. NULL when out of memory. */
-cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed);
+cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed, bool lent);
 void cadre__job_free(cadre__heap *heap, cadre__job *job);
+
+static inline cadre__lent *cadre__job_lent(cadre__job *job)
+{
+    return job->lent ? (cadre__lent *)(void *)((char *)job + job->bytes - sizeof(cadre__lent)) : NULL;
+}
 
 static inline bool cadre__job_claim(cadre__job *job, cadre__claim claim)
 {

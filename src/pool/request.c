@@ -112,8 +112,7 @@ int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__su
         return cadre__pool_refuse(pool, CADRE_ENOMEM, "out of memory");
     }
     /* From here on nothing fails; only now are lent inputs the library's to release. */
-    job->release = submission->options->release;
-    job->release_data = submission->options->release_data;
+    if (job->lent) *cadre__job_lent(job) = (cadre__lent){submission->options->release, submission->options->release_data};
     job->window = model->stream_window;
     job->request = request;
     request->job = job;
@@ -158,22 +157,27 @@ static void drop_held(cadre_request *request)
     while (request->held) cadre__piece_free(cadre__pool_allocator(request->model->pool), take_held(request));
 }
 
-cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed)
+cadre__job *cadre__job_create(cadre__heap *heap, const cadre__kind *kind, size_t payload_bytes, size_t zeroed, bool lent)
 {
+    const size_t align = sizeof(void *);
     size_t bytes;
-    if (!cadre__add(payload_bytes, sizeof(cadre__job), &bytes)) return NULL;
+    if (!cadre__add(payload_bytes, sizeof(cadre__job) + align - 1 + sizeof(cadre__lent), &bytes)) return NULL;
+    bytes = (bytes / align) * align - (lent ? 0 : sizeof(cadre__lent));
     cadre__job *job = cadre__heap_take(heap, bytes);
     if (!job) return NULL;
     memset(job, 0, sizeof *job + zeroed);
     job->kind = kind;
     job->bytes = bytes;
+    job->lent = lent;
+    if (lent) *cadre__job_lent(job) = (cadre__lent){0};
     return job;
 }
 
 void cadre__job_free(cadre__heap *heap, cadre__job *job)
 {
     job->kind->dispose(heap, job);
-    if (job->release) job->release(job->release_data);
+    cadre__lent *lent = cadre__job_lent(job);
+    if (lent && lent->release) lent->release(lent->data);
     if (job->detail) cadre__free(&heap->allocator, job->detail, CADRE__DETAIL_SIZE);
     cadre__heap_give(heap, job, job->bytes);
 }
@@ -267,8 +271,8 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
         model->running--;
         model->abandoned++;
         atomic_store_explicit(&job->cancelled, true, memory_order_release);
-        if (CADRE__FAULT(SLOT_FREE_EARLY) && status == CADRE_ETIMEDOUT) job->worker->running--;
-        cadre__thread_nudge(&job->worker->runner->thread);
+        if (CADRE__FAULT(SLOT_FREE_EARLY) && status == CADRE_ETIMEDOUT) job->runner->worker->running--;
+        cadre__thread_nudge(&job->runner->thread);
     }
     if (model->entry && request->state == CADRE__QUEUED && !model->queued) cadre__entry_touch(model->entry); /* nobody may wait for its load any more */
     drop_held(request);
@@ -297,9 +301,9 @@ static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline)
 static void consume(cadre_request *request, cadre__piece *piece)
 {
     cadre__job *job = request->job;
-    if (job && job->worker && request->state == CADRE__RUNNING) {
+    if (job && job->runner && request->state == CADRE__RUNNING) {
         uint32_t before = atomic_fetch_sub_explicit(&job->pieces, 1, memory_order_seq_cst);
-        if (before >= job->window) cadre__thread_nudge(&job->worker->runner->thread);
+        if (before >= job->window) cadre__thread_nudge(&job->runner->thread);
     }
     request->on_part.text(request, piece->text, piece->length);
     cadre__piece_free(cadre__pool_allocator(request->model->pool), piece);
@@ -336,7 +340,6 @@ static void deliver_wake(cadre_pool *pool, cadre__message *message)
 /* A job that no worker has begun goes back to its place in the queue. */
 static void wait_again(cadre_request *request, cadre__job *job)
 {
-    job->worker = NULL;
     job->runner = NULL;
     job->batch = NULL;
     job->status = CADRE_OK;
@@ -364,11 +367,10 @@ static bool move_job(cadre__job *job)
     copy->window = job->window;
     copy->streams = job->streams;
     copy->accepts_steps = job->accepts_steps;
-    copy->release = job->release;
-    copy->release_data = job->release_data;
+    copy->lent = job->lent;
     memcpy(cadre__payload(copy), cadre__payload(job), job->bytes - sizeof *job);
     job->kind->moved(job, copy);
-    job->release = NULL;
+    if (job->lent) cadre__job_lent(job)->release = NULL;
     job->request = NULL;
     request->model->running--;
     request->model->abandoned++;
@@ -390,10 +392,11 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message)
 {
     cadre__job *job = CADRE__CONTAINER(message, cadre__job, message);
     cadre_request *request = job->request;
-    cadre__model *model = job->worker->model;
+    cadre__worker *worker = job->runner->worker;
+    cadre__model *model = worker->model;
     model->operations += job->operations;
-    cadre__worker_taken(job->worker, job);
-    if (job->status == CADRE_EWORKER && job->state != CADRE__JOB_NEW) cadre__worker_broken(job->worker, job->detail); /* whoever has asked, and may not wait */
+    cadre__worker_taken(worker, job);
+    if (job->status == CADRE_EWORKER && job->state != CADRE__JOB_NEW) cadre__worker_broken(worker, job->detail); /* whoever has asked, and may not wait */
     if (!request) {
         model->abandoned--;
         cadre__job_free(&pool->heap, job);
@@ -458,7 +461,7 @@ int cadre_request_resume(cadre_pool *pool, cadre_request_id id)
 
 cadre_worker_id cadre_request_worker(const cadre_request *request)
 {
-    return request->job && request->job->worker ? request->job->worker->id : 0;
+    return request->job && request->job->runner ? request->job->runner->worker->id : 0;
 }
 
 cadre_request_id cadre_request_get_id(const cadre_request *request)

@@ -477,7 +477,6 @@ void cadre__worker_give(cadre__worker *worker, cadre__job *job)
 {
     for (cadre__job *each = job; each; each = each->batch) {
         each->head = each == job;
-        each->worker = worker;
         each->runner = worker->runner;
         each->message.deliver = cadre__deliver_done;
         worker->pool->jobs_out++;
@@ -633,7 +632,7 @@ static void set_aside(cadre__worker *worker)
     cadre__log(pool->port, CADRE_LOG_WARN, "%s: a worker hangs and is replaced", model->key);
     for (uint32_t i = 0; i < pool->requests.count; i++) {
         cadre_request *request = pool->requests.slots[i].object;
-        if (!request || request->state != CADRE__RUNNING || request->job->worker != worker) continue;
+        if (!request || request->state != CADRE__RUNNING || request->job->runner != worker->runner) continue;
         if (!cadre__job_steal(request)) cadre__request_end(request, CADRE_EHUNG, "the worker gave no sign of life");
     }
     if (!cadre__worker_others_serve(model)) cadre__model_fail_waiting(model, CADRE_EWORKER, "the last worker of this key hangs");

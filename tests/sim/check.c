@@ -33,7 +33,7 @@ static void check_queue(host *h, const cadre__model *model, tally *t)
         if (waits != (model->waiting >> p & 1)) sim_violation(&h->sim, "%s: its mask and its queue %u do not agree", model->key, p);
         CADRE__LIST_FOR (node, &model->queues[p]) {
             const cadre_request *r = CADRE__CONTAINER(node, cadre_request, link);
-            if (r->state != CADRE__QUEUED || r->priority != p || r->model != model || !r->job || r->job->worker)
+            if (r->state != CADRE__QUEUED || r->priority != p || r->model != model || !r->job || r->job->runner)
                 sim_violation(&h->sim, "%s: its queue %u holds what does not wait there", model->key, p);
             if (r->queued_at < since) sim_violation(&h->sim, "%s: its queue %u is not first in, first out", model->key, p);
             since = r->queued_at;
@@ -49,7 +49,7 @@ static void check_requests(host *h, const cadre__model *model, tally *t)
         if (!r || r->model != model) continue;
         t->running += r->state == CADRE__RUNNING;
         t->ending += r->state == CADRE__ENDING || r->state == CADRE__HOLDING;
-        if (r->state == CADRE__RUNNING && (!r->job || !r->job->worker || r->job->request != r))
+        if (r->state == CADRE__RUNNING && (!r->job || !r->job->runner || r->job->request != r))
             sim_violation(&h->sim, "%s: a running request and its job do not agree", model->key);
         if (r->state == CADRE__HOLDING && !r->held) sim_violation(&h->sim, "%s: a request holds its end back for no piece", model->key);
         if (r->held && !r->paused && !r->waking) sim_violation(&h->sim, "%s: pieces are held for nobody", model->key);
