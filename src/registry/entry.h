@@ -132,9 +132,7 @@ void cadre__entry_evict(cadre__entry *entry, cadre__worker *worker, bool last, c
 /* When it makes sense to come back, in ms; 0: not known. */
 int64_t cadre__entry_retry_after(const cadre__entry *entry);
 cadre_model_state cadre__entry_state(const cadre__entry *entry);
-/* Whether it has shared weights that are loaded. */
-bool cadre__entry_has_weights(const cadre__entry *entry);
-/* What they are charged; 0: there are none. */
+/* What its shared weights are charged; 0: there are none. */
 uint64_t cadre__entry_weights_bytes(const cadre__entry *entry);
 
 /* ---- between its files ---- */

@@ -9,11 +9,6 @@ uint64_t cadre__entry_weights_bytes(const cadre__entry *entry)
     return cadre__reservation_bytes(entry->weights->weights ? entry->weights->weights->charge : entry->weights->charge);
 }
 
-bool cadre__entry_has_weights(const cadre__entry *entry)
-{
-    return entry->weights && entry->weights->weights;
-}
-
 static void release_config(void *data)
 {
     cadre__config_unref(data);
