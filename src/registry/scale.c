@@ -42,22 +42,16 @@ static uint64_t rooms(const cadre__model *model)
     return sum;
 }
 
-/* What a worker at work takes: a fixed number of threads, or one core; one that runs many requests together uses well what it gets, up to some eight. */
-#define TOGETHER_CORES 8
-
-static uint32_t cores_of(const cadre__worker *worker)
+/* One core for each worker at work, and all that a fixed number of threads takes. What the loop has handed out counts, whether its thread has begun or not; and
+ * the workers of a model whose queue is longer than they take at once will all be at work in a moment. */
+static bool has_free_core(const cadre__model *model)
 {
-    if (worker->threads) return worker->threads;
-    return worker->capacity > 1 || worker->model->kind->batches ? TOGETHER_CORES : 1;
-}
-
-/* What the loop has handed out counts, whether its thread has begun or not. */
-static bool has_free_core(const cadre_pool *pool)
-{
+    const cadre_pool *pool = model->pool;
     uint64_t busy = 0;
     CADRE__LIST_FOR (node, &pool->worker_list) {
         const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, link);
-        if (worker->running && !worker->hung) busy += cores_of(worker);
+        bool works = worker->running || (worker->model == model && worker->served && !worker->ended);
+        if (works && !worker->hung) busy += worker->threads ? worker->threads : 1;
     }
     return busy < pool->port->cores;
 }
@@ -71,7 +65,7 @@ static bool pays(const cadre__entry *entry, uint64_t *check_at)
     uint64_t threshold = 2 * entry->load_ns > SCALE_NS ? 2 * entry->load_ns : SCALE_NS;
     uint64_t again = cadre__after(pool->now, threshold);
     if (again < *check_at) *check_at = again;
-    return queue_ns(entry) >= threshold && has_free_core(pool);
+    return queue_ns(entry) >= threshold && has_free_core(model);
 }
 
 uint32_t cadre__scale_wanted(cadre__entry *entry, uint64_t *check_at)

@@ -60,9 +60,9 @@ static void rounds(const bench_args *args, models_host *host, router_set *peers,
 {
     bench_row alone, router;
     double ms[ROUTERS] = {NAN, NAN, NAN};
-    bench_row_init(&alone, "cores", "tokens/s", "one busy model alone", clients == 1 ? "ratio >= 1.4" : NULL,
+    bench_row_init(&alone, "cores", "tokens/s", "one busy model alone", clients == 1 ? "ratio >= 1.4" : "none",
                    clients == 1 ? "two_models_vs_one" : "two_models_vs_one_4_clients");
-    bench_row_init(&router, "cores", "tokens/s", "llama-server, router mode", clients == 1 ? "ratio >= 1.0" : NULL,
+    bench_row_init(&router, "cores", "tokens/s", "llama-server, router mode", clients == 1 ? "ratio >= 1.0" : "none",
                    clients == 1 ? "two_models_vs_router" : "two_models_vs_router_4_clients");
     ours_busy(host, 2, clients);
     for (int i = 0; i < peers->count; i++) router_busy(peers, i, clients, &ms[i]); /* loads, too, but these are short */
