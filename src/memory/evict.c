@@ -341,9 +341,8 @@ static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
 /* What an entry could be made to give back: all of it, or what is above its minimum. */
 static uint64_t can_leave(const cadre__entry *entry, uint32_t device)
 {
-    uint32_t keep = (uint32_t)entry->spec->entry.min_workers;
+    uint32_t keep = entry->pinned ? UINT32_MAX : (uint32_t)entry->spec->entry.min_workers; /* of what is pinned only what is on its way out */
     uint64_t bytes = 0;
-    if (entry->pinned && keep == 0) keep = 1;
     if (keep == 0) return entry->charged[device];
     CADRE__LIST_FOR (node, &entry->model->workers) {
         const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
