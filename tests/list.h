@@ -423,4 +423,14 @@
     X(preloaded_weights_stay_are_evicted_and_come_back)                                                                                                        \
     X(a_want_of_memory_at_any_place_of_a_models_life_is_survived)
 
+#define TESTS_endings(X)                                                                                                                                       \
+    X(a_promise_kept_beyond_the_close_touches_nothing_of_its_entry)                                                                                            \
+    X(a_backends_close_runs_off_the_loop_also_when_the_pool_closes)                                                                                            \
+    X(shared_weights_that_stall_are_given_up_and_loaded_anew)                                                                                                  \
+    X(an_attach_that_answers_ecanceled_is_a_failed_load)                                                                                                       \
+    X(a_hung_worker_does_not_keep_its_models_idle_one)                                                                                                         \
+    X(who_reserves_again_in_the_callback_does_not_hold_the_loop)                                                                                               \
+    X(a_pinned_model_whose_worker_was_stopped_comes_back_when_its_memory_is_free)                                                                              \
+    X(a_key_is_free_again_while_a_request_of_its_former_entry_holds_pieces)
+
 #endif
