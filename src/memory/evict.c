@@ -173,6 +173,23 @@ static void price(const plan *p, unit *u)
     u->cost = bytes ? cost / (double)bytes : -1.0; /* of no use: never taken */
 }
 
+/* Of those that are not in the plan yet; workers of one model may have turned out to be of different sizes. */
+static cadre__worker *largest_idle(const cadre__model *model)
+{
+    cadre__worker *largest = NULL;
+    uint64_t most = 0;
+    CADRE__LIST_FOR (node, &model->workers) {
+        cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
+        uint64_t bytes = cadre__reservation_bytes(worker->charge);
+        if (worker->planned || !(is_idle(worker) || (CADRE__FAULT(EVICT_BUSY) && !worker->ended && worker->served))) continue;
+        if (!largest || bytes > most) {
+            largest = worker;
+            most = bytes;
+        }
+    }
+    return largest;
+}
+
 /* The idle workers of one model. Its last goes with the weights, and stays while the model has work. */
 static bool add_entry(plan *p, cadre__entry *entry, bool busy)
 {
@@ -180,11 +197,11 @@ static bool add_entry(plan *p, cadre__entry *entry, bool busy)
     entry->extras = 0;
     if (keep == 0 && busy) keep = 1;
     if (left == 0) return busy || add_unit(p, entry, NULL, true);
-    CADRE__LIST_FOR (node, &entry->model->workers) {
-        cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
-        if (!(is_idle(worker) || (CADRE__FAULT(EVICT_BUSY) && !worker->ended && worker->served)) || left <= keep) continue;
+    CADRE__LIST_FOR (node, &entry->model->workers) CADRE__CONTAINER(node, cadre__worker, sibling)->planned = false;
+    for (cadre__worker *worker; left > keep && (worker = largest_idle(entry->model)); left--) {
+        worker->planned = true;
         if (!add_unit(p, entry, worker, left == 1)) return false;
-        if (left-- > 1) entry->extras++;
+        if (left > 1) entry->extras++;
     }
     return true;
 }
@@ -342,16 +359,17 @@ static cadre__evict_result end_turns(plan *p, const cadre__entry *own)
 static uint64_t can_leave(const cadre__entry *entry, uint32_t device)
 {
     uint32_t keep = entry->pinned ? UINT32_MAX : (uint32_t)entry->spec->entry.min_workers; /* of what is pinned only what is on its way out */
-    uint64_t bytes = 0;
+    uint64_t bytes = 0, live = 0, count = 0, smallest = UINT64_MAX;
     if (keep == 0) return entry->charged[device];
     CADRE__LIST_FOR (node, &entry->model->workers) {
         const cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
-        if (!worker->ended && keep)
-            keep--;
-        else
-            bytes += charged_on(worker->charge, device);
+        uint64_t charged = charged_on(worker->charge, device);
+        *(worker->ended ? &bytes : &live) += charged;
+        if (worker->ended) continue;
+        count++;
+        if (charged < smallest) smallest = charged;
     }
-    return bytes;
+    return count > keep ? bytes + live - keep * smallest : bytes;
 }
 
 static uint64_t weights_on(const cadre__entry *entry, uint32_t device)

@@ -55,6 +55,7 @@ typedef struct cadre__worker {
     bool managed;          /* by the model's entry of the registry */
     bool cold;             /* its load read the weights too */
     bool hung;             /* set aside */
+    bool planned;          /* scratch of a plan */
     bool exited;           /* its thread has ended, and is joined soon */
     bool detached;         /* its thread was let go of */
     uint64_t spawned_at, idle_since;

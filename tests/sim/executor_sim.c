@@ -160,6 +160,7 @@ void sim_stick(simulator *sim)
     if (!t) return;
     sim_log(sim, "t%u is stuck", t->number);
     t->state = SIM_STUCK;
+    sim->sticky = true;
     fiber_yield(&t->fiber);
 }
 

@@ -51,6 +51,7 @@ typedef struct simulator {
     /* the loop */
     cadre_pool *pool;
     uint64_t turn_at, timer_at;
+    bool sticky;                /* a thread has stuck */
     bool held, closing, turned; /* turned: the event was a turn that wants no other */
     void (*closed)(cadre_pool *pool);
 } simulator;

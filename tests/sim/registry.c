@@ -149,7 +149,7 @@ static void loaded(cadre_pool *pool, int status, const char *detail, void *data)
     if (status == CADRE_OK && (!model || !model->ready) && !w->model->failed)
         sim_violation(&w->host->sim, "%s: a load is done, and no worker is ready", w->model->key);
     if (status != CADRE_OK && !w->model->turmoil && !w->host->out_of_memory && !w->host->sim.starts_fail && status != CADRE_EBUDGET &&
-        status != CADRE_ECANCELED && !(status == CADRE_ECLOSED && w->host->closing))
+        status != CADRE_ECANCELED && !(status == CADRE_ECLOSED && w->host->closing) && !(status == CADRE_ETIMEDOUT && w->host->sim.sticky))
         sim_violation(&w->host->sim, "%s: a load ends with %s, \"%s\", for no reason", w->model->key, cadre_err_name(status), detail);
     host_reenter(w->host);
 }

@@ -27,6 +27,7 @@ static bool explained(const sim_request *r, int status)
     if (r->fails_at >= 0 && status == r->failure && (r->begun || r->rows)) return true;
     if (status == CADRE_ECANCELED && r->perhaps) return true;
     if (status == CADRE_ETIMEDOUT && r->due <= h->sim.now) return true;
+    if (status == CADRE_ETIMEDOUT && h->sim.sticky && r->model->registered && !r->begun) return true; /* the load of the shared weights stands still */
     if (status == CADRE_EENGINE && r->any_failure) return true;
     if (status == CADRE_ECLOSED && h->closing) return true;
     if (status == CADRE_ENOMEM && h->out_of_memory) return true;
