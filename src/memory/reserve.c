@@ -32,11 +32,6 @@ cadre_reservation *cadre__reserve_now(cadre_pool *pool, const cadre_memory_amoun
     return fits(pool, amounts, count) ? cadre__ledger_charge(pool, amounts, count, entry) : NULL;
 }
 
-bool cadre__reserve_waits(const cadre__reserve *reserve)
-{
-    return reserve->id != 0;
-}
-
 /* Takes it out; what it had set aside is free again. */
 static void leave(cadre__reserve *reserve)
 {

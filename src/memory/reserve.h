@@ -31,7 +31,6 @@ cadre_reservation *cadre__reserve_now(cadre_pool *pool, const cadre_memory_amoun
 bool cadre__reserve_begin(cadre__reserve *reserve, uint64_t timeout_ns);
 /* No longer waits; `over` will not run. */
 void cadre__reserve_cancel(cadre__reserve *reserve);
-bool cadre__reserve_waits(const cadre__reserve *reserve);
 
 /* Memory came free, a worker is idle, or somebody came: the turn looks again. */
 void cadre__reserves_touch(cadre_pool *pool);

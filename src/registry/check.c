@@ -62,19 +62,10 @@ static int read_file(cadre__addition *addition)
 /* Where relative paths begin: the manifest's folder. NULL: out of memory. */
 static char *folder_of(cadre__addition *addition)
 {
-    const char *slash = strrchr(addition->path, '/');
-    size_t length = slash ? (size_t)(slash - addition->path) : 1;
-    char *folder = allocator_of(addition)->alloc(length + 2, allocator_of(addition)->data);
-    if (!folder) return NULL;
-    if (slash)
-        memcpy(folder, addition->path, length);
-    else
-        folder[0] = '.';
-    if (length == 0) folder[length++] = '/';
-    folder[length] = '\0';
-    char *exact = cadre__strdup(allocator_of(addition), folder); /* strings are freed by their length */
-    allocator_of(addition)->free(folder, (slash ? (size_t)(slash - addition->path) : 1) + 2, allocator_of(addition)->data);
-    return exact;
+    const char *slash = strrchr(addition->path, '/'), *from = slash == addition->path ? "/" : slash ? addition->path : ".";
+    size_t length = slash && slash != addition->path ? (size_t)(slash - addition->path) : 1;
+    char *folder = cadre__alloc(allocator_of(addition), length + 1); /* strings are freed by their length */
+    return folder ? memcpy(folder, from, length) : NULL;
 }
 
 static int parse(cadre__addition *addition)

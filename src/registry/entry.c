@@ -1,7 +1,6 @@
 #include "registry/entry.h"
 
 #include "core/weights.h"
-#include "memory/evict.h"
 #include "memory/ledger.h"
 #include "pool/reaper.h"
 #include "registry/scale.h"

@@ -1,7 +1,5 @@
 #include "registry/registry.h"
 
-#include "memory/evict.h"
-
 #include <stdarg.h>
 #include <stdio.h>
 

@@ -1,11 +1,9 @@
 #include "registry/scale.h"
 
-#include "memory/evict.h"
 #include "memory/ledger.h"
 
 #define SCALE_NS (UINT64_C(250) * CADRE__NS_PER_MS)    /* a queue that is shorter than this pays for no further worker */
 #define RECHECK_NS (UINT64_C(1000) * CADRE__NS_PER_MS) /* a further worker for which there was no room */
-#define UNKNOWN_NS (UINT64_C(1000) * CADRE__NS_PER_MS)
 
 /* ---- how many ---- */
 
