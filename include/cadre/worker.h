@@ -130,8 +130,8 @@ typedef struct cadre_model_info {
     uint64_t queued;          /* requests that no worker has */
     uint64_t running;         /* requests a worker has and the host waits for */
     uint64_t abandoned;       /* jobs a worker still has although the host was answered (cancel, deadline) */
-    uint64_t queue_capacity;
-    uint64_t operations; /* calls of an embed or generate operation, and steps of slots, so far: shows how requests share them */
+    uint64_t queue_capacity; /* a new request is refused when so many wait; those given back by a worker, or accepted before the model was known, may be more */
+    uint64_t operations;     /* calls of an embed or generate operation, and steps of slots, so far: shows how requests share them */
 } cadre_model_info;
 #define CADRE_MODEL_INFO_INIT                                                                                                                                  \
     {                                                                                                                                                          \
