@@ -1,4 +1,4 @@
-/* The llama.cpp backend (libcadre-llama): GGUF files for text-to-text and text embedding.
+/* The llama.cpp backend (libcadre-llama): GGUF files for text-to-text, text embedding and, with libmtmd, vision.
  *
  * The registry knows it as "llama", and an entry's "options" are the fields of cadre_llama_options: {"path": "smollm2.gguf", "slots": 4}. It is found as the
  * module cadre-llama.so; a host that links libcadre-llama may register it instead. A host without a registry makes a typed loader from a path and options and
@@ -11,6 +11,9 @@
  *     cadre_text_to_text_loader loader;
  *     if (cadre_llama_text_to_text(&options, &loader) == 0)
  *         cadre_spawn_text_to_text(pool, "smollm2", &loader, NULL, NULL, on_ready, NULL, NULL);
+ *
+ * Vision takes two files: the language model (`path`) and the vision tower with its projector (`mmproj`). A query's pictures come before its text, in their
+ * order, or where the text has the marker "<__media__>", once for each picture. Encoding a picture stops when its request is cancelled.
  *
  * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from
  * them. Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a
@@ -36,14 +39,15 @@ typedef struct cadre_llama_options {
     int32_t use_mmap;       /* 1: map the file (default); 0: read it into memory */
     const char *chat_template; /* instead of the model's own: a name or a Jinja text that llama.cpp recognises; NULL: the model's own; copied */
     const char *engine_path;   /* folder of llama.cpp's CPU modules; NULL: beside the engine's library; copied; the first load of the process decides */
+    const char *mmproj; /* vision: a GGUF file with the vision tower and its projector; copied; each worker has its own copy of it. NULL for the others */
 } cadre_llama_options;
 #define CADRE_LLAMA_OPTIONS_INIT                                                                                                                               \
     {                                                                                                                                                          \
-        sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL                \
+        sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL, NULL          \
     }
 
-/* Any thread; static storage. The backend for cadre_backend_register: text-to-text and text embedding, weights shared by an entry's workers. Loader kind
- * "async" reads the file (all parts of a split one) once through libuv before the load, which then finds it in memory. Errors of an entry: CADRE_EFORMAT,
+/* Any thread; static storage. The backend for cadre_backend_register: text-to-text, text embedding and vision, weights shared by an entry's workers. Loader
+ * kind "async" reads the file (all parts of a split one) once through libuv before the load, which then finds it in memory. Errors of an entry: CADRE_EFORMAT,
  * CADRE_ECAPABILITY, CADRE_EINVAL, with a detail that names the file or the option. */
 CADRE_EXTERN const cadre_backend *cadre_llama_backend(void);
 
@@ -51,21 +55,25 @@ CADRE_EXTERN const cadre_backend *cadre_llama_backend(void);
  * CADRE_EINVAL: a NULL, a wrong size, or an option out of range; CADRE_ENOMEM. What is wrong with the file is told by the load. */
 CADRE_EXTERN int cadre_llama_text_to_text(const cadre_llama_options *options, cadre_text_to_text_loader *out);
 CADRE_EXTERN int cadre_llama_text_embedding(const cadre_llama_options *options, cadre_text_embedding_loader *out);
+CADRE_EXTERN int cadre_llama_vision(const cadre_llama_options *options, cadre_vision_loader *out);
 
 /* Loop thread. Loads the weights once, on a loader thread, for any number of shared loaders. `owned` (may be NULL) is consumed and pays for the weights.
  * CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
 CADRE_EXTERN int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out);
 
 /* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` may still be pending; the loader
- * takes a reference of its own, until its release. options->path is not used. Weights that cadre_llama_weights did not make fail the load with CADRE_EINVAL. */
+ * takes a reference of its own, until its release. options->path is not used (mmproj is). Weights that cadre_llama_weights did not make fail the load with
+ * CADRE_EINVAL. */
 CADRE_EXTERN int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_to_text_loader *out);
 CADRE_EXTERN int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_embedding_loader *out);
+CADRE_EXTERN int cadre_llama_vision_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_vision_loader *out);
 
 /* In the form that NAME_load_blocking and NAME_load_shared take, for loaders of the host's own: `data` is a const cadre_llama_options *, which stays valid
  * until the load is over. Without a source the file is read (loader thread, blocks); with one from cadre_llama_weights the model is made around it (does not
  * block). An asynchronous loader fetches first, and calls this from the function it chains. Errors as the loaders. */
 CADRE_EXTERN int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_to_text_model *out);
 CADRE_EXTERN int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_embedding_model *out);
+CADRE_EXTERN int cadre_llama_vision_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_vision_model *out);
 
 /* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL.
  */

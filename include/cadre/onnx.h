@@ -1,0 +1,68 @@
+/* The ONNX Runtime backend (libcadre-onnx): ONNX files for image embedding (CLIP vision towers) and text embedding (BERT and its relatives).
+ *
+ * The registry knows it as "onnx", and an entry's "options" are the fields of cadre_onnx_options: {"path": "clip-vision.onnx"}. It is found as the module
+ * cadre-onnx.so; a host that links libcadre-onnx may register it instead (cadre_onnx_backend), or spawn from the typed loaders below.
+ *
+ * Which files fit
+ *     image embedding   one float32 input [batch, 3, height, width] with the batch free, height = width fixed by the file (or options.image_size);
+ *                       an output [batch, dimension], by name "image_embeds" if there is one of that name, else the first of that shape
+ *     text embedding    int64 inputs [batch, tokens] named input_ids and attention_mask, and token_type_ids or not; an output [batch, dimension]
+ *                       ("sentence_embedding" or the first of that shape), else [batch, tokens, dimension] ("last_hidden_state"), which is pooled here
+ * Vectors are L2-normalised unless options.normalize is 0. Pictures are resized so that the shorter side fits (bicubic with antialiasing), cropped at the
+ * centre, scaled to 0…1, and normalised by CLIP's mean and deviation; bit for bit what Pillow and transformers' CLIPImageProcessor give on 8-bit RGB
+ * pictures. Texts become tokens by BERT's WordPiece (BasicTokenizer and WordpieceTokenizer of the reference), [CLS] … [SEP].
+ *
+ * Weights are loaded once for an entry's workers, who all run the one session; ONNX Runtime's threads are made when it is loaded, so `threads` is fixed, and an
+ * operation is admitted when so many cores are free. A cancelled load stops within the engine; a running batch stops when all of its requests are cancelled. */
+#ifndef CADRE_ONNX_H
+#define CADRE_ONNX_H
+
+#include <cadre.h>
+#include <cadre/backend.h>
+
+CADRE_BEGIN
+
+typedef struct cadre_onnx_options {
+    size_t size;
+    const char *path;         /* an ONNX file; external data lies beside it; copied */
+    const char *vocabulary;   /* text: WordPiece's vocab.txt, one token a line; NULL: "vocab.txt" in path's folder; copied */
+    int32_t threads;          /* 1 … 512; default: the pool's cores */
+    int32_t max_batch;        /* inputs per call of the engine, 1 … 1,024; default 32 */
+    int32_t context_length;   /* text: tokens one text may have, [CLS] and [SEP] counted, ≥ 3; default 512. A longer text is CADRE_ETOOLONG */
+    int32_t truncate;         /* text: 1: a longer text is cut to context_length instead; default 0 */
+    int32_t lower_case;       /* text: 1: lower case and without accents, as "uncased" models want; default 1 */
+    const char *pooling;      /* text, for an output per token: "mean" (over the attention mask; default) or "cls"; copied */
+    int32_t normalize;        /* 1: vectors of length 1 (default); 0: as the model gives them */
+    int32_t image_size;       /* image, for a file that leaves height and width free: pixels a side, 1 … 4,096; no default */
+    float image_mean[3];      /* image, R G B, of 0…1; default CLIP's 0.48145466, 0.4578275, 0.40821073 */
+    float image_deviation[3]; /* image, > 0; default CLIP's 0.26862954, 0.26130258, 0.27577711 */
+} cadre_onnx_options;
+#define CADRE_ONNX_OPTIONS_INIT                                                                                                                                \
+    {                                                                                                                                                          \
+        sizeof(cadre_onnx_options), NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, CADRE_DEFAULT, CADRE_DEFAULT, \
+            {CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT},                                                                                   \
+        {                                                                                                                                                      \
+            CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT                                                                                      \
+        }                                                                                                                                                      \
+    }
+
+/* Any thread; static storage. For cadre_backend_register. In a manifest the mean and deviation are six numbers: image_mean_r, …, image_deviation_b. Errors of
+ * an entry: CADRE_EFORMAT, CADRE_ECAPABILITY, CADRE_EINVAL, with a detail that names the file or the option. */
+CADRE_EXTERN const cadre_backend *cadre_onnx_backend(void);
+
+/* Any thread. Make a loader that serves one spawn (consumed by it, also when it fails). CADRE_EINVAL: a NULL, a wrong size, or an option out of range;
+ * CADRE_ENOMEM. What is wrong with the file is told by the load. */
+CADRE_EXTERN int cadre_onnx_text_embedding(const cadre_onnx_options *options, cadre_text_embedding_loader *out);
+CADRE_EXTERN int cadre_onnx_image_embedding(const cadre_onnx_options *options, cadre_image_embedding_loader *out);
+
+/* Loop thread. Loads the weights once, on a loader thread, for any number of shared loaders. `owned` (may be NULL) is consumed and pays for the weights.
+ * CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
+CADRE_EXTERN int cadre_onnx_weights(cadre_pool *pool, const cadre_onnx_options *options, cadre_reservation *owned, cadre_weights_future **out);
+
+/* Loop thread. Loaders around shared weights, which may still be pending; each takes a reference of its own, until its release. options->path is not used.
+ * Weights that cadre_onnx_weights did not make fail the load with CADRE_EINVAL. */
+CADRE_EXTERN int cadre_onnx_text_embedding_shared(cadre_weights_future *weights, const cadre_onnx_options *options, cadre_text_embedding_loader *out);
+CADRE_EXTERN int cadre_onnx_image_embedding_shared(cadre_weights_future *weights, const cadre_onnx_options *options, cadre_image_embedding_loader *out);
+
+CADRE_END
+#endif
