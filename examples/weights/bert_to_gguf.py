@@ -8,158 +8,18 @@ In f16 and q8_0 only the matrices shrink: biases, norms, positions and token typ
 """
 
 import argparse
-import json
-import math
 import os
 import struct
 import sys
-from typing import Any, BinaryIO, Callable, NamedTuple
+from typing import Callable, Iterator
 
-GGUF_VERSION = 3
-ALIGNMENT = 32
+from bert_files import SPECIAL_TOKENS, Config, ConversionError, Safetensors, read_pooling, read_vocabulary
+from gguf_writer import BOOL, FLOAT32, INT32, STRING, TENSOR_TYPES, UINT32, Metadata, Tensor, write_gguf
 
-# GGUF's types of metadata values.
-UINT32, INT32, FLOAT32, BOOL, STRING, ARRAY = 4, 5, 6, 7, 8, 9
 # Token types.
 NORMAL, CONTROL = 1, 3
 # llama.cpp's pooling types.
-POOLING_MEAN, POOLING_CLS = 1, 2
-
-SPECIAL_TOKENS = {
-    "bos": "[CLS]",
-    "eos": "[SEP]",
-    "unknown": "[UNK]",
-    "seperator": "[SEP]",  # so spelt in GGUF
-    "padding": "[PAD]",
-    "mask": "[MASK]",
-    "cls": "[CLS]",
-}
-
-# How many elements are converted at a time.
-CHUNK = 1 << 18
-
-
-class ConversionError(Exception):
-    """The input cannot be converted; the message names the file and the field."""
-
-
-class TensorType(NamedTuple):
-    """A GGUF tensor type: its number, its blocks, and the `general.file_type` of a file that uses it."""
-
-    number: int
-    block_elements: int
-    block_bytes: int
-    file_type: int
-
-    def size(self, elements: int) -> int:
-        return elements // self.block_elements * self.block_bytes
-
-
-TENSOR_TYPES = {
-    "f32": TensorType(number=0, block_elements=1, block_bytes=4, file_type=0),
-    "f16": TensorType(number=1, block_elements=1, block_bytes=2, file_type=1),
-    "q8_0": TensorType(number=8, block_elements=32, block_bytes=34, file_type=7),
-}
-
-
-# Reading
-
-
-def read_json(path: str) -> dict[str, Any]:
-    with open(path, encoding="utf-8") as file:
-        try:
-            value = json.load(file)
-        except ValueError as error:
-            raise ConversionError(f"{path}: {error}") from None
-    if not isinstance(value, dict):
-        raise ConversionError(f"{path}: not a JSON object")
-    return value
-
-
-class Config:
-    """config.json with checked access."""
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.values = read_json(path)
-
-    def number(self, field: str, kind: type = int) -> Any:
-        value = self.values.get(field)
-        if isinstance(value, bool) or not isinstance(value, (int, kind)) or value <= 0:
-            raise ConversionError(f"{self.path}: {field}: a positive {kind.__name__} is needed, found {value!r}")
-        return kind(value)
-
-
-def read_vocabulary(path: str, expected: int) -> list[str]:
-    with open(path, encoding="utf-8", newline="\n") as file:
-        tokens = file.read().removesuffix("\n").split("\n")
-    if len(tokens) != expected:
-        raise ConversionError(f"{path}: {len(tokens)} tokens, but config.json has vocab_size {expected}")
-    for token in SPECIAL_TOKENS.values():
-        if token not in tokens:
-            raise ConversionError(f"{path}: the token {token} is missing")
-    return tokens
-
-
-def read_pooling(path: str) -> int:
-    if not os.path.exists(path):
-        return POOLING_MEAN
-    modes = {key for key, on in read_json(path).items() if key.startswith("pooling_mode_") and on}
-    if modes == {"pooling_mode_mean_tokens"}:
-        return POOLING_MEAN
-    if modes == {"pooling_mode_cls_token"}:
-        return POOLING_CLS
-    raise ConversionError(f"{path}: pooling_mode_*: only mean or cls can be converted, found {sorted(modes)}")
-
-
-class Safetensors:
-    """Tensors of a safetensors file as bytes of little-endian f32."""
-
-    FORMATS = {"F32": ("f", 4), "F16": ("e", 2)}
-
-    def __init__(self, path: str) -> None:
-        self.path = path
-        self.file = open(path, "rb")
-        prefix = self.file.read(8)
-        size = struct.unpack("<Q", prefix)[0] if len(prefix) == 8 else 0
-        if not 0 < size <= os.path.getsize(path) - 8:
-            raise ConversionError(f"{path}: not a safetensors file")
-        try:
-            self.header = json.loads(self.file.read(size))
-        except ValueError as error:
-            raise ConversionError(f"{path}: header: {error}") from None
-        self.data = 8 + size
-        self.prefix = "" if "embeddings.word_embeddings.weight" in self.header else "bert."
-
-    def shape(self, name: str) -> list[int]:
-        return self._entry(name)["shape"]
-
-    def chunks(self, name: str):
-        """Yields the tensor's elements as packed f32, at most CHUNK of them at a time."""
-        entry = self._entry(name)
-        letter, width = self.FORMATS[entry["dtype"]]
-        elements = math.prod(entry["shape"])
-        begin, end = entry["data_offsets"]
-        if end - begin != elements * width:
-            raise ConversionError(f"{self.path}: {name}: data_offsets do not fit the shape")
-        self.file.seek(self.data + begin)
-        for start in range(0, elements, CHUNK):
-            count = min(CHUNK, elements - start)
-            data = self.file.read(count * width)
-            if len(data) != count * width:
-                raise ConversionError(f"{self.path}: {name}: the file ends within the tensor")
-            if letter != "f":
-                data = struct.pack(f"<{count}f", *struct.unpack(f"<{count}{letter}", data))
-            yield data
-
-    def _entry(self, name: str) -> dict[str, Any]:
-        entry = self.header.get(self.prefix + name)
-        if entry is None:
-            raise ConversionError(f"{self.path}: the tensor {self.prefix + name} is missing")
-        if entry["dtype"] not in self.FORMATS:
-            raise ConversionError(f"{self.path}: {name}: dtype {entry['dtype']} is not supported (F32 and F16 are)")
-        return entry
-
+POOLING_TYPES = {"mean": 1, "cls": 2}
 
 # Encoding
 
@@ -190,39 +50,7 @@ def to_q8_0(data: bytes) -> bytes:
 ENCODERS: dict[str, Callable[[bytes], bytes]] = {"f32": to_f32, "f16": to_f16, "q8_0": to_q8_0}
 
 
-def encode_string(text: str) -> bytes:
-    data = text.encode("utf-8")
-    return struct.pack("<Q", len(data)) + data
-
-
-def encode_value(kind: int, value: Any) -> bytes:
-    if kind == STRING:
-        return encode_string(value)
-    return struct.pack({UINT32: "<I", INT32: "<i", FLOAT32: "<f", BOOL: "<?"}[kind], value)
-
-
-class Metadata:
-    """The key-value pairs of a GGUF header."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.data = bytearray()
-
-    def put(self, key: str, kind: int, value: Any) -> None:
-        self.count += 1
-        self.data += encode_string(key) + struct.pack("<I", kind) + encode_value(kind, value)
-
-    def put_array(self, key: str, kind: int, values: list[Any]) -> None:
-        self.count += 1
-        self.data += encode_string(key) + struct.pack("<IIQ", ARRAY, kind, len(values))
-        for value in values:
-            self.data += encode_value(kind, value)
-
-
-# BERT
-
-
-def model_metadata(name: str, type_name: str, config: Config, pooling: int) -> Metadata:
+def model_metadata(name: str, type_name: str, config: Config, pooling: str) -> Metadata:
     metadata = Metadata()
     metadata.put("general.architecture", STRING, "bert")
     metadata.put("general.name", STRING, name)
@@ -235,7 +63,7 @@ def model_metadata(name: str, type_name: str, config: Config, pooling: int) -> M
     metadata.put("bert.attention.head_count", UINT32, config.number("num_attention_heads"))
     metadata.put("bert.attention.layer_norm_epsilon", FLOAT32, config.number("layer_norm_eps", float))
     metadata.put("bert.attention.causal", BOOL, False)
-    metadata.put("bert.pooling_type", UINT32, pooling)
+    metadata.put("bert.pooling_type", UINT32, POOLING_TYPES[pooling])
     metadata.put("tokenizer.ggml.token_type_count", UINT32, config.number("type_vocab_size"))
     return metadata
 
@@ -282,62 +110,39 @@ def tensor_names(blocks: int) -> list[tuple[str, str]]:
 
 
 def tensor_type(target: str, shape: list[int], wanted: str) -> str:
-    if len(shape) != 2 or target in ("position_embd.weight", "token_types.weight"):
-        return "f32"
-    if shape[-1] % TENSOR_TYPES[wanted].block_elements != 0:
-        raise ConversionError(f"{target}: rows of {shape[-1]} elements do not divide into blocks of {wanted}")
-    return wanted
+    matrix = len(shape) == 2 and target not in ("position_embd.weight", "token_types.weight")
+    return wanted if matrix else "f32"
 
 
-def padding(size: int) -> int:
-    return -size % ALIGNMENT
+def encoded(source: Safetensors, name: str, type_name: str) -> Iterator[bytes]:
+    for data in source.chunks(name):
+        yield ENCODERS[type_name](data)
 
 
-def write_gguf(out: BinaryIO, metadata: Metadata, tensors: Safetensors, names: list[tuple[str, str]], wanted: str) -> None:
-    infos, types, offset = bytearray(), [], 0
-    for source, target in names:
-        shape = tensors.shape(source)
+def file_tensors(source: Safetensors, blocks: int, wanted: str) -> list[Tensor]:
+    tensors = []
+    for name, target in tensor_names(blocks):
+        shape = source.shape(name)
         type_name = tensor_type(target, shape, wanted)
-        infos += encode_string(target) + struct.pack("<I", len(shape))
-        infos += struct.pack(f"<{len(shape)}Q", *reversed(shape))
-        infos += struct.pack("<IQ", TENSOR_TYPES[type_name].number, offset)
-        types.append(type_name)
-        size = TENSOR_TYPES[type_name].size(math.prod(shape))
-        offset += size + padding(size)
-
-    header = b"GGUF" + struct.pack("<IQQ", GGUF_VERSION, len(names), metadata.count) + metadata.data + infos
-    out.write(header + bytes(padding(len(header))))
-    for (source, _), type_name in zip(names, types):
-        size = 0
-        for data in tensors.chunks(source):
-            size += out.write(ENCODERS[type_name](data))
-        out.write(bytes(padding(size)))
+        tensors.append(Tensor(target, shape, type_name, lambda name=name, type_name=type_name: encoded(source, name, type_name)))
+    return tensors
 
 
 def convert(folder: str, output: str, name: str, type_name: str) -> None:
     config = Config(os.path.join(folder, "config.json"))
     vocabulary = read_vocabulary(os.path.join(folder, "vocab.txt"), config.number("vocab_size"))
     pooling = read_pooling(os.path.join(folder, "1_Pooling", "config.json"))
-    tensors = Safetensors(os.path.join(folder, "model.safetensors"))
+    source = Safetensors(os.path.join(folder, "model.safetensors"))
     metadata = model_metadata(name, type_name, config, pooling)
     put_tokenizer(metadata, vocabulary)
-    names = tensor_names(config.number("num_hidden_layers"))
-
-    unfinished = output + ".part"
-    try:
-        with open(unfinished, "wb") as out:
-            write_gguf(out, metadata, tensors, names, type_name)
-        os.replace(unfinished, output)
-    finally:
-        if os.path.exists(unfinished):
-            os.remove(unfinished)
+    write_gguf(output, metadata, file_tensors(source, config.number("num_hidden_layers"), type_name))
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", help="the model's folder")
     parser.add_argument("output", help="the GGUF file to write")
-    parser.add_argument("--type", choices=sorted(TENSOR_TYPES), default="f16", help="type of the matrices (default: f16)")
+    parser.add_argument("--type", choices=sorted(ENCODERS), default="f16", help="type of the matrices (default: f16)")
     parser.add_argument("--name", help="general.name (default: the folder's name)")
     arguments = parser.parse_args()
     name = arguments.name or os.path.basename(os.path.abspath(arguments.folder))
@@ -346,7 +151,7 @@ def main() -> int:
     except ImportError as error:
         print(f"bert_to_gguf.py: --type {arguments.type}: {error}", file=sys.stderr)
         return 1
-    except (ConversionError, OSError, UnicodeDecodeError) as error:
+    except (ConversionError, OSError, UnicodeDecodeError, ValueError) as error:
         print(f"bert_to_gguf.py: {error}", file=sys.stderr)
         return 1
     return 0
