@@ -13,7 +13,9 @@
  *         cadre_spawn_text_to_text(pool, "smollm2", &loader, NULL, NULL, on_ready, NULL, NULL);
  *
  * Vision takes two files: the language model (`path`) and the vision tower with its projector (`mmproj`). A query's pictures come before its text, in their
- * order, or where the text has the marker "<__media__>", once for each picture. Encoding a picture stops when its request is cancelled.
+ * order, or where the text has the marker "<__media__>", once for each picture. The query is put into the model's chat template; where the model has none, or
+ * one that llama.cpp does not recognise, the query is the whole prompt, and the host writes the roles into it. Encoding a picture stops when its request is
+ * cancelled. One picture is encoded at a time in a worker; its other requests go on between two pictures.
  *
  * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from
  * them. Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a
@@ -32,7 +34,7 @@ typedef struct cadre_llama_options {
     const char *path;       /* a GGUF file; copied */
     int32_t context_length; /* tokens one request may use in all; default: the model's own, at most 4,096; more than the model was trained for is CADRE_EINVAL
                                at load */
-    int32_t slots;          /* text-to-text: requests one worker runs together, 1 … 64; default 4. Text embedding: texts per batch; default 32 */
+    int32_t slots;          /* text-to-text and vision: requests one worker runs together, 1 … 64; default 4. Text embedding: texts per batch; default 32 */
     int32_t batch_tokens;   /* tokens one step may process, ≥ 32; default 512 (text embedding: at least one whole text) */
     int32_t threads;        /* fixed number; default: what cadre_op_threads() says at each step */
     int32_t gpu_layers;     /* layers to put on a GPU; default 0 */

@@ -103,7 +103,7 @@ void chat_until_quiet(fixture *fx, const char *key)
 
 /* ---- asking ---- */
 
-static void on_text(cadre_request *request, const char *text, size_t length)
+void chat_on_text(cadre_request *request, const char *text, size_t length)
 {
     reply *r = cadre_request_data(request);
     if (r->done || r->length + length >= sizeof r->text) {
@@ -116,7 +116,7 @@ static void on_text(cadre_request *request, const char *text, size_t length)
     if (++r->pieces == r->cancel_at && cadre_request_cancel(cadre_request_pool(request), r->id) != 0) fixture_fault(r->fx, "cancelling");
 }
 
-static void on_done(cadre_request *request, int status, const cadre_generation *result)
+void chat_on_done(cadre_request *request, int status, const cadre_generation *result)
 {
     reply *r = cadre_request_data(request);
     r->status = status;
@@ -135,20 +135,29 @@ cadre_generate_params chat_question(const char *key, const char *text, int32_t m
     return params;
 }
 
-void chat_ask(fixture *fx, reply *r, cadre_generate_params *params)
+void chat_reply_begin(fixture *fx, reply *r)
 {
     int cancel_at = r->cancel_at;
     memset(r, 0, sizeof *r);
     r->fx = fx;
     r->cancel_at = cancel_at;
-    params->on_text = on_text;
-    params->on_done = on_done;
-    params->data = r;
-    int rc = cadre_generate(fx->pool, params, &r->id);
+}
+
+void chat_reply_started(reply *r, int rc)
+{
     if (rc == 0) return;
     r->status = rc;
-    snprintf(r->detail, sizeof r->detail, "%s", cadre_pool_error_detail(fx->pool));
+    snprintf(r->detail, sizeof r->detail, "%s", cadre_pool_error_detail(r->fx->pool));
     r->done = 1;
+}
+
+void chat_ask(fixture *fx, reply *r, cadre_generate_params *params)
+{
+    chat_reply_begin(fx, r);
+    params->on_text = chat_on_text;
+    params->on_done = chat_on_done;
+    params->data = r;
+    chat_reply_started(r, cadre_generate(fx->pool, params, &r->id));
 }
 
 void chat_until_replied(fixture *fx, reply *replies, size_t count)

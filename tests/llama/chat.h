@@ -45,6 +45,12 @@ typedef struct reply {
     size_t length;
 } reply;
 
+/* What a request's callbacks write to its reply, for questions of any kind: begin before the request is started, started with what that returned. */
+void chat_reply_begin(fixture *fx, reply *r);
+void chat_reply_started(reply *r, int rc);
+void chat_on_text(cadre_request *request, const char *text, size_t length);
+void chat_on_done(cadre_request *request, int status, const cadre_generation *result);
+
 /* Greedy, at most `max_tokens`. */
 cadre_generate_params chat_question(const char *key, const char *text, int32_t max_tokens);
 /* submit's error, if any, is the reply's status. */

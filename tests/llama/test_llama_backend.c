@@ -105,7 +105,7 @@ static void the_table_is_whole(void **state)
     assert_int_equal(backend->version, CADRE_BACKEND_VERSION);
     assert_size(backend->size, sizeof *backend);
     assert_string_equal(backend->name, "llama");
-    assert_int_equal(backend->capabilities, 1u << CADRE_TEXT_TO_TEXT | 1u << CADRE_TEXT_EMBEDDING);
+    assert_int_equal(backend->capabilities, 1u << CADRE_TEXT_TO_TEXT | 1u << CADRE_TEXT_EMBEDDING | 1u << CADRE_VISION);
     assert_int_equal(backend->shares_weights, 1);
     assert_true(backend->open && backend->close && backend->fetch && backend->load && backend->make);
     for (size_t i = 0; i < backend->option_count; i++) {
@@ -231,8 +231,14 @@ static void the_wrong_capability_is_refused_when_an_entry_opens(void **state)
     give(&g, CADRE_TEXT_EMBEDDING, smollm2());
     assert_refused(&g, CADRE_ECAPABILITY, smollm2());
     assert_contains(g.entry.detail, "pooling");
+    give(&g, CADRE_IMAGE_EMBEDDING, smollm2());
+    assert_refused(&g, CADRE_ECAPABILITY, "image-embedding");
     give(&g, CADRE_VISION, smollm2());
-    assert_refused(&g, CADRE_ECAPABILITY, "vision");
+#ifdef CADRE_LLAMA_VISION
+    assert_refused(&g, CADRE_EINVAL, "options.mmproj");
+#else
+    assert_refused(&g, CADRE_ENOTSUP, "libmtmd");
+#endif
     give(&g, (cadre_capability)99, smollm2());
     assert_refused(&g, CADRE_ECAPABILITY, "llama");
 }

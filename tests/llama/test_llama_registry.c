@@ -274,7 +274,8 @@ static void wrong_entries_say_what_is_wrong(void **state)
         const char *says;
     } cases[] = {{"a missing file", "text-to-text", "no-such-file.gguf", "", CADRE_EFORMAT, "no-such-file.gguf"},
                  {"the wrong capability", "text-to-text", minilm(), "", CADRE_ECAPABILITY, "bert"},
-                 {"a capability that the backend lacks", "vision", smollm2(), "", CADRE_ECAPABILITY, "vision"},
+                 {"a capability that the backend lacks", "image-embedding", smollm2(), "", CADRE_ECAPABILITY, "image-embedding"},
+                 {"a tower for a model without", "text-to-text", smollm2(), ", \"mmproj\": \"x.gguf\"", CADRE_EINVAL, "options.mmproj"},
                  {"too long a context", "text-to-text", smollm2(), ", \"context_length\": 9000", CADRE_EINVAL, "8192"},
                  {"an option out of range", "text-to-text", smollm2(), ", \"slots\": 65", CADRE_EMANIFEST, "slots"},
                  {"an unknown option", "text-to-text", smollm2(), ", \"slot\": 4", CADRE_EMANIFEST, "slots"}};

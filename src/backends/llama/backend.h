@@ -2,6 +2,7 @@
  *
  * weights     a llama_model with the facts of its file: read once, then constant, so any number of workers on any threads may use it at once
  * generator   text-to-text: one llama_context around weights, one worker thread
+ *             vision: the same with pictures among the tokens, and a vision tower (vision.h)
  * embedder    text embedding: likewise
  * entry       a model of the registry: its options and its file's facts, from which weights and models are made
  *
@@ -15,6 +16,8 @@
 #include <cadre/llama.h>
 #include <llama.h>
 
+#include "vision.h"
+
 /* ---- engine.c ---- */
 
 /* Any thread but the loop's: it opens libraries. Starts the engine once for the process; the first call's `path` decides where the CPU modules are. On failure
@@ -23,6 +26,8 @@ int cadre__llama_engine_start(const char *path, char *detail, size_t detail_size
 
 /* Any thread, any number of times: from the first on, the engine's log is heard here. */
 void cadre__llama_engine_listen(void);
+/* What a part of the engine logs on this thread. */
+void cadre__llama_engine_hear(enum ggml_log_level level, const char *text);
 /* The first error that the engine logged on this thread since _forget; "" when none. It only ever becomes a part of some error's detail. */
 void cadre__llama_engine_forget(void);
 const char *cadre__llama_engine_said(void);
@@ -32,17 +37,18 @@ uint64_t cadre__llama_engine_buffers(void);
 /* ---- options.c ---- */
 
 /* The host's options, checked, completed and copied. */
-typedef struct cadre__llama_options {
+struct cadre__llama_options {
     char *path;
     char *chat_template;
     char *engine_path;
+    char *mmproj;           /* NULL: none */
     int32_t context_length; /* CADRE_DEFAULT: the model decides */
     int32_t slots;          /* CADRE_DEFAULT: the capability decides */
     int32_t batch_tokens;
     int32_t threads; /* 0: ask before each step */
     int32_t gpu_layers;
     bool use_mmap;
-} cadre__llama_options;
+};
 
 #define CADRE__LLAMA_TEXT_SLOTS 4
 #define CADRE__LLAMA_EMBEDDING_SLOTS 32
@@ -59,7 +65,7 @@ void cadre__llama_options_destroy(cadre__llama_options *options);
 /* ---- file.c ---- */
 
 /* What a GGUF file says about itself. */
-typedef struct cadre__llama_facts {
+struct cadre__llama_facts {
     char architecture[64];
     bool causal;
     int32_t pooling; /* enum llama_pooling_type */
@@ -68,13 +74,21 @@ typedef struct cadre__llama_facts {
     uint32_t embedding;
     uint32_t feed_forward;
     uint32_t heads;
+    uint32_t deepstack; /* further embeddings that a picture's token brings, for the first layers */
     uint32_t key_width; /* of one layer's cache, per token */
     uint32_t value_width;
     uint32_t vocabulary;
     uint64_t tensor_bytes; /* over all parts of a split file, */
     uint64_t file_bytes;   /* likewise */
     int32_t parts;
-} cadre__llama_facts;
+};
+
+/* Writes "PATH: what is wrong"; CADRE_EFORMAT. */
+int cadre__llama_file_wrong(char *detail, size_t detail_size, const char *path, const char *format, ...) CADRE_PRINTF(4, 5);
+/* Blocks. The file's length; CADRE_EFORMAT unless it is a regular file that begins as a GGUF file does. */
+int cadre__llama_file_look(const char *path, uint64_t *bytes, char *detail, size_t detail_size);
+/* All tensors lie within the file; their bytes are added to *total. */
+int cadre__llama_file_measure(const struct gguf_context *gguf, const char *path, uint64_t file_bytes, uint64_t *total, char *detail, size_t detail_size);
 
 /* Blocks. Reads the header and checks that all tensors lie within the file. CADRE_EFORMAT with a detail that names the path. */
 int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size);
@@ -89,15 +103,20 @@ int cadre__llama_context_length(const cadre__llama_facts *facts, const cadre__ll
 int cadre__llama_check(const cadre__llama_facts *facts, const cadre__llama_options *options, cadre_capability capability, int32_t *context_length, char *detail,
                        size_t detail_size);
 
+/* ---- words.c ---- */
+
+/* The array of texts with this id has none of them twice. CADRE_EFORMAT with a detail that names the path; CADRE_ENOMEM. */
+int cadre__llama_words_check(const struct gguf_context *gguf, int64_t id, const char *path, char *detail, size_t detail_size);
+
 /* ---- weights.c ---- */
 
-typedef struct cadre__llama_weights {
+struct cadre__llama_weights {
     struct llama_model *model;
     const struct llama_vocab *vocab;
     int32_t token_count;   /* of the vocabulary */
     int32_t longest_piece; /* bytes of the longest token's text */
     cadre__llama_facts facts;
-} cadre__llama_weights;
+};
 
 /* Loader thread. A `capability` other than -1 is checked before the tensors are read. */
 int cadre__llama_weights_load(cadre_load_context *context, const cadre__llama_options *options, int capability, cadre__llama_weights **out);
@@ -107,17 +126,22 @@ void cadre__llama_weights_destroy(void *weights);
 
 /* What a worker takes besides the weights, by what the file says. */
 uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre__llama_options *options, int32_t context_length);
+/* The same for a worker with a vision tower, whose weights it has for itself. */
+uint64_t cadre__llama_worker_bytes(const cadre__llama_facts *facts, const cadre__llama_mmproj *mmproj, const cadre__llama_options *options,
+                                   int32_t context_length);
 /* After a context was made on this thread: what it took of the host's memory, with weights of its own if it has them. 0: not known (gpu_layers). */
 uint64_t cadre__llama_measured(const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length);
 
 /* ---- tokens.c ---- */
 
-typedef struct cadre__llama_tokens {
+struct cadre__llama_tokens {
     llama_token *at;
     int32_t count;
     int32_t capacity;
-} cadre__llama_tokens;
+};
 
+/* Any thread. CADRE_EINPUT: not UTF-8; CADRE_ETOOLONG: of so many bytes it cannot have as few as `limit` tokens. */
+int cadre__llama_text_check(const cadre__llama_weights *weights, cadre_op *op, const char *text, size_t length, int32_t limit);
 /* Any thread. Fails with CADRE_ETOOLONG before reading a text that cannot have as few as `limit` tokens, unless `truncate`: then so much of the text is read
  * that at least `limit` tokens come out. CADRE_EINPUT: not UTF-8; CADRE_ENOMEM. */
 int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate,
@@ -189,7 +213,7 @@ typedef struct cadre__llama_pace {
 int32_t cadre__llama_pace_choose(cadre__llama_pace *pace, int32_t tokens, int32_t share);
 void cadre__llama_pace_note(cadre__llama_pace *pace, int32_t tokens, int32_t threads, uint64_t nanoseconds);
 
-typedef struct cadre__llama_context {
+struct cadre__llama_context {
     struct llama_context *engine;
     struct llama_batch batch; /* room for batch_tokens */
     int32_t batch_tokens;
@@ -200,7 +224,7 @@ typedef struct cadre__llama_context {
     cadre_op *const *watched;        /* whose cancel stops the decode that runs */
     size_t watched_count;
     uint32_t asked; /* how often the engine asked whether to stop */
-} cadre__llama_context;
+};
 
 /* A decode gives a sign of life every few graph nodes. One node of the largest models with a whole batch takes seconds on a slow machine. */
 #define CADRE__LLAMA_HEARTBEAT_MS 60000
@@ -213,11 +237,14 @@ void cadre__llama_context_add(cadre__llama_context *context, llama_token token, 
 /* Decodes what was added. 0; CADRE_ECANCELED: all ops were cancelled, the decode was stopped; CADRE_EENGINE with each op's detail. After either the caller
  * repairs the engine's memory. */
 int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads);
+/* The same with a batch of the caller's. */
+int cadre__llama_context_decode(cadre__llama_context *context, struct llama_batch batch, cadre_op *const *ops, size_t op_count, int32_t threads);
 
 /* ---- fetch.c ---- */
 
-/* Loop thread. Reads the file once, without a thread of the pool's, so that the load that follows finds it in memory. NULL: out of memory. */
-cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char *path, int32_t parts, uint64_t total_bytes);
+/* Loop thread. Reads the file once, without a thread of the pool's, so that the load that follows finds it in memory; then `second`, if it is not NULL. NULL:
+ * out of memory. */
+cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char *path, int32_t parts, const char *second, uint64_t total_bytes);
 
 /* ---- loader.c ---- */
 
@@ -225,13 +252,15 @@ cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char
 int cadre__llama_share_weights(cadre_load_context *context, const cadre__llama_options *options, int capability, cadre_weights_value *out);
 /* A model around shared weights (does not block) or, where `shared` is NULL, around its own copy (loader thread). Takes over *options on success. */
 int cadre__llama_text_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_to_text_model *out);
+int cadre__llama_vision_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_vision_model *out);
 int cadre__llama_embedding_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_embedding_model *out);
 
 /* ---- generate.c, embed.c ---- */
 
-/* Makes a model around weights; with `owned` they are destroyed with it, on failure too. Takes over *options on success. Any thread. */
-int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weights *weights, bool owned, cadre__llama_options **options,
-                                  cadre_generation_model *out);
+/* Makes a model around weights; with `owned` they are destroyed with it, on failure too. Takes over *options on success. Any thread. `capability`: text-to-text
+ * or vision. */
+int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weights *weights, bool owned, cadre_capability capability,
+                                  cadre__llama_options **options, cadre_generation_model *out);
 int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weights *weights, bool owned, cadre__llama_options **options,
                                  cadre_text_embedding_model *out);
 

@@ -109,22 +109,27 @@ void cadre__llama_context_add(cadre__llama_context *context, llama_token token, 
     batch->logits[i] = output;
 }
 
-int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads)
+int cadre__llama_context_decode(cadre__llama_context *context, struct llama_batch batch, cadre_op *const *ops, size_t op_count, int32_t threads)
 {
     bool chosen = threads <= 0;
-    if (chosen) threads = cadre__llama_pace_choose(&context->pace, context->batch.n_tokens, (int32_t)cadre_op_threads(ops[0]));
+    if (chosen) threads = cadre__llama_pace_choose(&context->pace, batch.n_tokens, (int32_t)cadre_op_threads(ops[0]));
     keep_threads(context, threads);
     llama_set_n_threads(context->engine, threads, threads);
     context->watched = ops;
     context->watched_count = op_count;
     cadre__llama_engine_forget();
     uint64_t start = uv_hrtime();
-    int32_t rc = llama_decode(context->engine, context->batch);
+    int32_t rc = llama_decode(context->engine, batch);
     context->watched_count = 0;
-    if (rc == 0 && chosen) cadre__llama_pace_note(&context->pace, context->batch.n_tokens, threads, uv_hrtime() - start);
+    if (rc == 0 && chosen) cadre__llama_pace_note(&context->pace, batch.n_tokens, threads, uv_hrtime() - start);
     if (rc == 0) return CADRE_OK;
     if (rc == 2) return CADRE_ECANCELED;
     for (size_t i = 0; i < op_count; i++)
-        cadre_op_fail(ops[i], CADRE_EENGINE, "llama_decode of %d tokens returned %d: %s", context->batch.n_tokens, rc, cadre__llama_engine_said());
+        cadre_op_fail(ops[i], CADRE_EENGINE, "llama_decode of %d tokens returned %d: %s", batch.n_tokens, rc, cadre__llama_engine_said());
     return CADRE_EENGINE;
+}
+
+int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads)
+{
+    return cadre__llama_context_decode(context, context->batch, ops, op_count, threads);
 }

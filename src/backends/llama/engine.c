@@ -50,15 +50,20 @@ static void note_buffer(const char *text)
 }
 
 /* Keeps the first error, which is the nearest to the cause: those that follow it only say which of the engine's functions it went through. */
-static void on_log(enum ggml_log_level level, const char *text, void *data)
+void cadre__llama_engine_hear(enum ggml_log_level level, const char *text)
 {
-    (void)data;
     if (level == GGML_LOG_LEVEL_INFO && text) note_buffer(text);
     if (level != GGML_LOG_LEVEL_ERROR || !text || said[0]) return;
     size_t length = strcspn(text, "\n");
     if (length >= sizeof(said)) length = sizeof(said) - 1;
     memcpy(said, text, length);
     said[length] = '\0';
+}
+
+static void on_log(enum ggml_log_level level, const char *text, void *data)
+{
+    (void)data;
+    cadre__llama_engine_hear(level, text);
 }
 
 static void listen_once(void)

@@ -7,7 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-enum { PATH, CONTEXT_LENGTH, SLOTS, BATCH_TOKENS, THREADS, GPU_LAYERS, USE_MMAP, CHAT_TEMPLATE, ENGINE_PATH, OPTION_COUNT };
+enum { PATH, CONTEXT_LENGTH, SLOTS, BATCH_TOKENS, THREADS, GPU_LAYERS, USE_MMAP, CHAT_TEMPLATE, ENGINE_PATH, MMPROJ, OPTION_COUNT };
 
 static const cadre_option_spec specs[OPTION_COUNT] = {
     [PATH] = {"path", CADRE_OPTION_PATH, 1, 0, 0, "a GGUF file; of a split one the first part"},
@@ -21,14 +21,15 @@ static const cadre_option_spec specs[OPTION_COUNT] = {
     [USE_MMAP] = {"use_mmap", CADRE_OPTION_BOOLEAN, 0, 0, 1, "true: map the file (default); false: read it into memory"},
     [CHAT_TEMPLATE] = {"chat_template", CADRE_OPTION_STRING, 0, 0, 0, "instead of the model's own: a name or a Jinja text that llama.cpp recognises"},
     [ENGINE_PATH] = {"engine_path", CADRE_OPTION_PATH, 0, 0, 0, "folder of llama.cpp's CPU modules; the first load of the process decides"},
+    [MMPROJ] = {"mmproj", CADRE_OPTION_PATH, 0, 0, 0, "vision: a GGUF file with the vision tower and its projector; each worker has its own copy"},
 };
 
-#define CAPABILITIES ((1u << CADRE_TEXT_TO_TEXT) | (1u << CADRE_TEXT_EMBEDDING))
+#define CAPABILITIES ((1u << CADRE_TEXT_TO_TEXT) | (1u << CADRE_TEXT_EMBEDDING) | (1u << CADRE_VISION))
 
 typedef struct entry {
     cadre__llama_options *options;
     cadre_capability capability;
-    int32_t parts; /* of the file */
+    int32_t parts; /* of the language model's file */
     uint64_t file_bytes;
 } entry;
 
@@ -83,16 +84,32 @@ static int copy_options(const cadre_option_value *values, cadre__llama_options *
     options.use_mmap = integer(&values[USE_MMAP]);
     options.chat_template = string(&values[CHAT_TEMPLATE]);
     options.engine_path = string(&values[ENGINE_PATH]);
+    options.mmproj = string(&values[MMPROJ]);
     rc = cadre__llama_options_create(&options, true, out);
-    if (rc == CADRE_EINVAL) snprintf(detail, detail_size, "options.path is empty"); /* all that check_values leaves */
+    if (rc == CADRE_EINVAL) snprintf(detail, detail_size, "options.%s is empty", options.path[0] ? "mmproj" : "path"); /* all that check_values leaves */
     return rc;
 }
 
-/* Reads the file's header, and says what the entry needs. What gpu_layers takes away from the host and puts elsewhere is not known here: all of it is said to
+/* The second file of a vision model, which others may not name. */
+static int look_at_tower(const entry *self, const cadre__llama_facts *facts, cadre__llama_mmproj *mmproj, char *detail, size_t detail_size)
+{
+    char reason[480];
+    if (self->capability != CADRE_VISION) {
+        if (!self->options->mmproj) return CADRE_OK;
+        snprintf(detail, detail_size, "options.mmproj is for vision models; this entry is %s", cadre_capability_name(self->capability));
+        return CADRE_EINVAL;
+    }
+    int rc = cadre__llama_mmproj_check(self->options, facts, mmproj, reason, sizeof(reason));
+    if (rc < 0) snprintf(detail, detail_size, "options.mmproj: %s", reason);
+    return rc;
+}
+
+/* Reads the files' headers, and says what the entry needs. What gpu_layers takes away from the host and puts elsewhere is not known here: all of it is said to
  * be the host's, and the entry's own "memory" is where a host that uses a GPU says better. */
 static int look(entry *self, cadre_backend_entry *out)
 {
     cadre__llama_facts facts;
+    cadre__llama_mmproj mmproj = {0};
     int32_t context_length;
     char reason[320];
     int rc = cadre__llama_file_read(self->options->path, &facts, out->detail, sizeof(out->detail));
@@ -102,9 +119,11 @@ static int look(entry *self, cadre_backend_entry *out)
         snprintf(out->detail, sizeof(out->detail), "%s: %s", self->options->path, reason);
         return rc;
     }
+    rc = look_at_tower(self, &facts, &mmproj, out->detail, sizeof(out->detail));
+    if (rc < 0) return rc;
     self->parts = facts.parts;
-    self->file_bytes = facts.file_bytes;
-    out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, facts.tensor_bytes, cadre__llama_context_bytes(&facts, self->options, context_length)};
+    self->file_bytes = facts.file_bytes + mmproj.file_bytes;
+    out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, facts.tensor_bytes, cadre__llama_worker_bytes(&facts, &mmproj, self->options, context_length)};
     out->need_count = 1;
     return CADRE_OK;
 }
@@ -132,7 +151,7 @@ static int open_entry(const struct cadre_backend *backend, cadre_backend_entry *
 static cadre_weights_future *fetch(void *data, cadre_load_context *context)
 {
     const entry *self = data;
-    return cadre__llama_fetch(context, self->options->path, self->parts, self->file_bytes);
+    return cadre__llama_fetch(context, self->options->path, self->parts, self->options->mmproj, self->file_bytes);
 }
 
 static int load(void *data, cadre_load_context *context, cadre_weights *fetched, cadre_weights_value *out)
@@ -150,6 +169,8 @@ static int make(void *data, cadre_load_context *context, cadre_weights *source, 
     if (rc < 0) return rc;
     if (self->capability == CADRE_TEXT_TO_TEXT)
         rc = cadre__llama_text_around(context, source, &options, &out->text_to_text);
+    else if (self->capability == CADRE_VISION)
+        rc = cadre__llama_vision_around(context, source, &options, &out->vision);
     else
         rc = cadre__llama_embedding_around(context, source, &options, &out->text_embedding);
     cadre__llama_options_destroy(options); /* NULL where the model took them */

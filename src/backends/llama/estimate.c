@@ -38,6 +38,13 @@ uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre
     return cache_bytes(facts, padded(context_length) * slots) + compute_bytes(facts, batch, padded(context_length), slots) + fixed_bytes(facts);
 }
 
+uint64_t cadre__llama_worker_bytes(const cadre__llama_facts *facts, const cadre__llama_mmproj *mmproj, const cadre__llama_options *options,
+                                   int32_t context_length)
+{
+    uint64_t tower = options->mmproj ? cadre__llama_vision_bytes(mmproj) : 0;
+    return cadre__llama_context_bytes(facts, options, context_length) + tower;
+}
+
 /* What the engine named when it made the context on this thread, and the pages that it does not name; an engine that names nothing leaves the estimate. How
  * weights lie between the host and a GPU is not told: then what was reserved stays. */
 uint64_t cadre__llama_measured(const cadre__llama_weights *weights, bool owned, const cadre__llama_options *options, int32_t context_length)
@@ -54,15 +61,17 @@ int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_b
     char detail[480];
     cadre__llama_options *copy;
     cadre__llama_facts facts;
+    cadre__llama_mmproj mmproj;
     int32_t context_length;
     if (!weights_bytes || !context_bytes) return CADRE_EINVAL;
     int rc = cadre__llama_options_create(options, true, &copy);
     if (rc < 0) return rc;
     rc = cadre__llama_file_read(copy->path, &facts, detail, sizeof(detail));
     if (rc == CADRE_OK) rc = cadre__llama_context_length(&facts, copy, &context_length, detail, sizeof(detail));
+    if (rc == CADRE_OK && copy->mmproj) rc = cadre__llama_mmproj_check(copy, &facts, &mmproj, detail, sizeof(detail));
     if (rc == CADRE_OK) {
         *weights_bytes = facts.tensor_bytes;
-        *context_bytes = cadre__llama_context_bytes(&facts, copy, context_length);
+        *context_bytes = cadre__llama_worker_bytes(&facts, &mmproj, copy, context_length);
     }
     cadre__llama_options_destroy(copy);
     return rc;

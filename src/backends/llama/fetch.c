@@ -1,4 +1,5 @@
-/* The asynchronous part of a load: every part of the file is read once, on libuv's threads, so that the engine finds it in the page cache.
+/* The asynchronous part of a load: every part of the file, and a second file, are read once, on libuv's threads, so that the engine finds them in the page
+ * cache.
  *
  * Threads: all of it on the loop. One request is under way at most; its callback starts the next one or ends the fetch, so a cancel is heard after one read at
  * the latest. The file is closed on every way, and the promise released after that: then nothing of libuv's is left. The load's context is not looked at once
@@ -23,14 +24,21 @@ typedef struct fetch {
     uv_file file;
     int status; /* negative: why it ends */
     int32_t parts, part;
-    int64_t offset; /* in the part */
+    const char *second; /* within `path`; NULL: none, else it counts as the last part */
+    int64_t offset;     /* in the part */
     uint64_t done, total;
     char part_path[4096 + 32];
     char piece[PIECE];
-    char path[];
+    char path[]; /* and `second`, each with its end */
 } fetch;
 
 static void open_part(fetch *self);
+
+static const char *path_of(const fetch *self)
+{
+    if (self->part == 0) return self->path;
+    return self->second && self->part == self->parts - 1 ? self->second : self->part_path;
+}
 
 static void finish(fetch *self)
 {
@@ -40,7 +48,7 @@ static void finish(fetch *self)
         (void)cadre_weights_promise_resolve(self->promise, &value); /* refused: nobody waits, and there is nothing to destroy */
     } else {
         const char *why = self->status == CADRE_ECANCELED ? cadre_strerror(self->status) : uv_strerror_r(self->status, reason, sizeof(reason));
-        snprintf(detail, sizeof(detail), "%.340s: %s", self->part > 0 ? self->part_path : self->path, why);
+        snprintf(detail, sizeof(detail), "%.340s: %s", path_of(self), why);
         (void)cadre_weights_promise_fail(self->promise, self->status, detail);
     }
     cadre_weights_promise_release(self->promise);
@@ -115,19 +123,20 @@ static void on_open(uv_fs_t *fs)
 /* Not blocking: what has become a FIFO since it was checked must not hold one of libuv's threads. */
 static void open_part(fetch *self)
 {
-    const char *path = self->part > 0 ? self->part_path : self->path;
-    if (self->part > 0 && cadre__llama_part_path(self->path, self->parts, self->part, self->part_path, sizeof(self->part_path)) < 0)
+    const char *path = path_of(self);
+    if (path == self->part_path &&
+        cadre__llama_part_path(self->path, self->parts - (self->second != NULL), self->part, self->part_path, sizeof(self->part_path)) < 0)
         self->status = UV_ENAMETOOLONG;
     else
         self->status = uv_fs_open(self->loop, &self->fs, path, O_RDONLY | O_NONBLOCK, 0, on_open);
     if (self->status < 0) finish(self);
 }
 
-cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char *path, int32_t parts, uint64_t total_bytes)
+cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char *path, int32_t parts, const char *second, uint64_t total_bytes)
 {
     cadre_weights_future *future;
-    size_t length = strlen(path) + 1;
-    fetch *self = malloc(sizeof(*self) + length);
+    size_t length = strlen(path) + 1, second_length = second ? strlen(second) + 1 : 0;
+    fetch *self = malloc(sizeof(*self) + length + second_length);
     if (!self) return NULL;
     int rc = cadre_weights_promise_create(cadre_load_pool(context), &self->promise, &future);
     if (rc < 0) {
@@ -136,11 +145,13 @@ cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char
     }
     self->fs.data = self;
     self->loop = cadre_load_loop(context);
-    self->parts = parts;
+    self->parts = parts + (second != NULL);
     self->part = 0;
+    self->second = second ? self->path + length : NULL;
     self->done = 0;
     self->total = total_bytes;
     memcpy(self->path, path, length);
+    if (second) memcpy(self->path + length, second, second_length);
     open_part(self);
     return future;
 }

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Fetches llama.cpp v0.5.0: ready shared libraries (npm's @node-llama-cpp/linux-*) and the headers of the same version (npm's node-llama-cpp).
+# Fetches llama.cpp v0.5.0: ready shared libraries (npm's @node-llama-cpp/linux-*), and from the source of the same version (npm's node-llama-cpp)
+# the headers and libmtmd, the vision part, which has no ready library: it is compiled here (g++, some minutes, once).
 #
 # usage: sh src/backends/llama/fetch.sh [--source | --source-only | --print]
 #   (nothing)      makes CACHE/llama-v0.5.0-ARCH/ with lib/, include/ and the licences, unless it is there
@@ -7,7 +8,8 @@
 #   --source-only  only the source (works on any architecture)
 #   --print        fetches nothing; says where the libraries are, status 1 if they are not there
 # The last line on stdout is the folder (--source: still that of the libraries). CACHE is $CADRE_CACHE, else $XDG_CACHE_HOME/cadre, else
-# ~/.cache/cadre. 47 MB are downloaded, 23 MB stay (the source: another 175 MB); the archives are removed once they are unpacked.
+# ~/.cache/cadre. 47 MB are downloaded, 25 MB stay (the source: another 175 MB); the archives are removed once they are unpacked. CXX is the
+# compiler, if it is not g++.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -15,7 +17,7 @@ here=$(cd "$(dirname "$0")" && pwd)
 
 version=v0.5.0
 package_version=3.22.1
-recipe="llama.cpp $version, node-llama-cpp $package_version, recipe 1"
+recipe="llama.cpp $version, node-llama-cpp $package_version, recipe 2"
 source_archive=node-llama-cpp-$package_version.tgz
 source_sha=a0d9dd80eacd2ab1cfe71aee57ac8a806487fd70b3d2a38fbec637752d9e5c5f
 
@@ -69,6 +71,33 @@ extract() {
     rm -f "$part/source.tar"
 }
 
+# The encoder's number of threads is fixed when a context is made; cadre asks for its share of the cores before each picture.
+add_threads_setter() {
+    cat >>"$1/tools/mtmd/mtmd.cpp" <<'END'
+
+extern "C" MTMD_API void cadre_mtmd_set_threads(mtmd_context * ctx, int n_threads);
+void cadre_mtmd_set_threads(mtmd_context * ctx, int n_threads) {
+    ctx->n_threads = n_threads;
+}
+END
+}
+
+# compile_mtmd TREE LIB OUT : libmtmd from the source in TREE, linked with the libraries in LIB. Its helpers, which decode files of pictures,
+# sound and video, are left out: cadre gives it pixels.
+compile_mtmd() {
+    command -v "${CXX:-g++}" >/dev/null 2>&1 || install_packages g++
+    sources=$1/tools/mtmd
+    mkdir "$1/objects"
+    flags="-std=c++17 -O3 -DNDEBUG -fPIC -fvisibility=hidden -fvisibility-inlines-hidden -pthread -w -DLLAMA_SHARED"
+    (cd "$sources" && printf '%s\n' clip.cpp mtmd.cpp mtmd-audio.cpp mtmd-image.cpp models/*.cpp) >"$1/sources"
+    attempt "compiling libmtmd" xargs -P "$(getconf _NPROCESSORS_ONLN)" -I '{}' sh -c '
+        "$1" $2 -I "$3/include" -I "$3/ggml/include" -I "$3/tools/mtmd" -c "$3/tools/mtmd/$4" -o "$3/objects/$(basename "$4" .cpp).o"
+    ' sh "${CXX:-g++}" "$flags" "$1" '{}' <"$1/sources"
+    attempt "linking libmtmd" "${CXX:-g++}" -shared -s -pthread -Wl,--no-undefined,--enable-new-dtags -Wl,-soname,"${3##*/}" -Wl,-rpath,'$ORIGIN' -o "$3" "$1"/objects/*.o \
+        "$2/libllama.$version.so" "$2/libggml.$version.so" "$2/libggml-base.so"
+    chmod 644 "$3"
+}
+
 make_engine() (
     part=$(make_part "$cache") || exit 1
     remove_on_exit "$part"
@@ -76,12 +105,15 @@ make_engine() (
     fetch_npm "@node-llama-cpp/$platform" "$package_version" "$libraries_archive" "$sha"
     clone_bundle "$part"
     say "unpacking llama.cpp $version to $engine"
-    extract "$part/tree" include/llama.h ggml/include LICENSE
+    extract "$part/tree" include ggml/include tools/mtmd LICENSE
     attempt "unpacking $libraries_archive" tar -xzf "$cache/downloads/$libraries_archive" -C "$part" "package/bins/$platform"
     mkdir -p "$part/engine/lib" "$part/engine/include"
     bins=$part/package/bins/$platform
     mv "$bins/libllama.$version.so" "$bins/libggml.$version.so" "$bins/libggml-base.so" "$bins"/libggml-cpu-*.so "$part/engine/lib/"
-    mv "$part/tree/include/llama.h" "$part/tree/ggml/include"/ggml*.h "$part/tree/ggml/include/gguf.h" "$part/engine/include/"
+    say "compiling libmtmd (some minutes)"
+    add_threads_setter "$part/tree"
+    compile_mtmd "$part/tree" "$part/engine/lib" "$part/engine/lib/libmtmd.$version.so"
+    mv "$part/tree/include/llama.h" "$part/tree/ggml/include"/ggml*.h "$part/tree/ggml/include/gguf.h" "$part/tree/tools/mtmd/mtmd.h" "$part/engine/include/"
     mv "$part/tree/LICENSE" "$part/engine/LICENSE.llama.cpp"
     mv "$part/package/LICENSE" "$part/engine/LICENSE.node-llama-cpp"
     publish "$part/engine" "$engine"
@@ -97,6 +129,7 @@ make_source() (
     for patch in "$part/package/llama/patches"/*.diff; do
         attempt "applying ${patch##*/}" env GIT_CEILING_DIRECTORIES="$part" git -C "$part/source" apply "$patch"
     done
+    add_threads_setter "$part/source"
     publish "$part/source" "$source_folder"
 )
 

@@ -10,8 +10,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-static int wrong(char *detail, size_t detail_size, const char *path, const char *format, ...) CADRE_PRINTF(4, 5);
-static int wrong(char *detail, size_t detail_size, const char *path, const char *format, ...)
+int cadre__llama_file_wrong(char *detail, size_t detail_size, const char *path, const char *format, ...)
 {
     char reason[320];
     va_list arguments;
@@ -22,33 +21,32 @@ static int wrong(char *detail, size_t detail_size, const char *path, const char 
     return CADRE_EFORMAT;
 }
 
-/* The file's length; CADRE_EFORMAT unless it is a regular file that begins as a GGUF file does. */
-static int look(const char *path, uint64_t *bytes, char *detail, size_t detail_size)
+int cadre__llama_file_look(const char *path, uint64_t *bytes, char *detail, size_t detail_size)
 {
     struct stat status;
     char magic[4] = {0};
-    if (stat(path, &status) != 0) return wrong(detail, detail_size, path, "%s", errno == ENOENT ? "there is no such file" : "cannot be looked at");
-    if (S_ISDIR(status.st_mode)) return wrong(detail, detail_size, path, "is a directory");
-    if (!S_ISREG(status.st_mode)) return wrong(detail, detail_size, path, "is not a regular file");
+    if (stat(path, &status) != 0)
+        return cadre__llama_file_wrong(detail, detail_size, path, "%s", errno == ENOENT ? "there is no such file" : "cannot be looked at");
+    if (S_ISDIR(status.st_mode)) return cadre__llama_file_wrong(detail, detail_size, path, "is a directory");
+    if (!S_ISREG(status.st_mode)) return cadre__llama_file_wrong(detail, detail_size, path, "is not a regular file");
     FILE *file = fopen(path, "rb");
-    if (!file) return wrong(detail, detail_size, path, "%s", errno == EACCES ? "may not be read" : "cannot be opened");
+    if (!file) return cadre__llama_file_wrong(detail, detail_size, path, "%s", errno == EACCES ? "may not be read" : "cannot be opened");
     size_t count = fread(magic, 1, sizeof(magic), file);
     fclose(file);
-    if (count < sizeof(magic) || memcmp(magic, "GGUF", sizeof(magic)) != 0) return wrong(detail, detail_size, path, "is not a GGUF file");
+    if (count < sizeof(magic) || memcmp(magic, "GGUF", sizeof(magic)) != 0) return cadre__llama_file_wrong(detail, detail_size, path, "is not a GGUF file");
     *bytes = (uint64_t)status.st_size;
     return CADRE_OK;
 }
 
-/* All tensors lie within the file; their bytes are added to *total. */
-static int measure(const struct gguf_context *gguf, const char *path, uint64_t file_bytes, uint64_t *total, char *detail, size_t detail_size)
+int cadre__llama_file_measure(const struct gguf_context *gguf, const char *path, uint64_t file_bytes, uint64_t *total, char *detail, size_t detail_size)
 {
     uint64_t base = gguf_get_data_offset(gguf);
     int64_t count = gguf_get_n_tensors(gguf);
     for (int64_t i = 0; i < count; i++) {
         uint64_t size = gguf_get_tensor_size(gguf, i), end;
         if (__builtin_add_overflow(base, (uint64_t)gguf_get_tensor_offset(gguf, i), &end) || __builtin_add_overflow(end, size, &end) || end > file_bytes)
-            return wrong(detail, detail_size, path, "is cut short: its tensor %.64s lies beyond its %llu bytes", gguf_get_tensor_name(gguf, i),
-                         (unsigned long long)file_bytes);
+            return cadre__llama_file_wrong(detail, detail_size, path, "is cut short: its tensor %.64s lies beyond its %llu bytes",
+                                           gguf_get_tensor_name(gguf, i), (unsigned long long)file_bytes);
         *total += size;
     }
     return CADRE_OK;
@@ -98,10 +96,36 @@ static bool flag(const struct gguf_context *gguf, const cadre__llama_facts *fact
     return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_BOOL ? gguf_get_val_bool(gguf, id) : otherwise;
 }
 
+#define LAYERS_MAX 512
+#define EXPERTS_MAX 1024
+
+/* The engine asserts on a norm's epsilon below zero. */
+static bool sound_epsilon(const struct gguf_context *gguf, const cadre__llama_facts *facts, const char *name)
+{
+    int64_t id = find(gguf, facts, name);
+    if (id < 0 || gguf_get_kv_type(gguf, id) != GGUF_TYPE_FLOAT32) return true;
+    float epsilon = gguf_get_val_f32(gguf, id);
+    return epsilon >= 0 && epsilon < 1;
+}
+
+/* What the engine asserts on, in numbers of the header. */
+static int check_limits(const struct gguf_context *gguf, const char *path, const cadre__llama_facts *facts, char *detail, size_t detail_size)
+{
+    uint32_t experts = number(gguf, facts, "expert_count", 0), used = number(gguf, facts, "expert_used_count", 0);
+    if (facts->layers > LAYERS_MAX) return cadre__llama_file_wrong(detail, detail_size, path, "has %u layers; the engine takes %d", facts->layers, LAYERS_MAX);
+    if (used > experts || experts > EXPERTS_MAX || (experts > 1 && used == 0))
+        return cadre__llama_file_wrong(detail, detail_size, path, "uses %u of %u experts; the engine takes 1 to all of at most %d", used, experts, EXPERTS_MAX);
+    if (number(gguf, facts, "nextn_predict_layers", 0) > facts->layers)
+        return cadre__llama_file_wrong(detail, detail_size, path, "has more layers that predict further tokens than layers");
+    if (!sound_epsilon(gguf, facts, "attention.layer_norm_rms_epsilon") || !sound_epsilon(gguf, facts, "attention.layer_norm_epsilon"))
+        return cadre__llama_file_wrong(detail, detail_size, path, "its norms' epsilon is below 0 or not below 1");
+    return CADRE_OK;
+}
+
 static int read_facts(const struct gguf_context *gguf, const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
 {
     int64_t id = gguf_find_key(gguf, "general.architecture");
-    if (id < 0 || gguf_get_kv_type(gguf, id) != GGUF_TYPE_STRING) return wrong(detail, detail_size, path, "does not name its architecture");
+    if (id < 0 || gguf_get_kv_type(gguf, id) != GGUF_TYPE_STRING) return cadre__llama_file_wrong(detail, detail_size, path, "does not name its architecture");
     snprintf(out->architecture, sizeof(out->architecture), "%s", gguf_get_val_str(gguf, id));
     out->causal = flag(gguf, out, "attention.causal", true);
     out->pooling = (int32_t)number(gguf, out, "pooling_type", (uint32_t)LLAMA_POOLING_TYPE_UNSPECIFIED);
@@ -109,6 +133,7 @@ static int read_facts(const struct gguf_context *gguf, const char *path, cadre__
     out->layers = number(gguf, out, "block_count", 0);
     out->embedding = number(gguf, out, "embedding_length", 0);
     out->feed_forward = number(gguf, out, "feed_forward_length", 0);
+    out->deepstack = number(gguf, out, "n_deepstack_layers", 0);
     out->heads = number(gguf, out, "attention.head_count", 1);
     if (out->heads == 0) out->heads = 1;
     uint32_t cache_heads = number(gguf, out, "attention.head_count_kv", out->heads);
@@ -116,10 +141,11 @@ static int read_facts(const struct gguf_context *gguf, const char *path, cadre__
     out->value_width = cache_heads * number(gguf, out, "attention.value_length", out->embedding / out->heads);
     int64_t tokens = gguf_find_key(gguf, "tokenizer.ggml.tokens");
     if (tokens >= 0 && gguf_get_kv_type(gguf, tokens) == GGUF_TYPE_ARRAY) out->vocabulary = (uint32_t)gguf_get_arr_n(gguf, tokens);
-    if (out->vocabulary == 0) return wrong(detail, detail_size, path, "has no vocabulary (is it a projector or an adapter?)");
+    if (out->vocabulary == 0) return cadre__llama_file_wrong(detail, detail_size, path, "has no vocabulary (is it a projector or an adapter?)");
     if (out->context_length == 0 || out->context_length > INT32_MAX || out->layers == 0 || out->embedding == 0)
-        return wrong(detail, detail_size, path, "lacks the sizes of its architecture %s", out->architecture);
-    return CADRE_OK;
+        return cadre__llama_file_wrong(detail, detail_size, path, "lacks the sizes of its architecture %s", out->architecture);
+    int rc = cadre__llama_words_check(gguf, tokens, path, detail, detail_size);
+    return rc < 0 ? rc : check_limits(gguf, path, out, detail, detail_size);
 }
 
 /* ---- split files ---- */
@@ -141,8 +167,8 @@ static int add_parts(const struct gguf_context *gguf, const char *path, cadre__l
     for (int i = 1; i < count; i++) {
         uint64_t bytes = 0;
         if (cadre__llama_part_path(path, count, i, part, sizeof(part)) < 0)
-            return wrong(detail, detail_size, path, "is one of %d parts, and not named as the first (NAME-00001-of-%05d.gguf)", count, count);
-        int rc = look(part, &bytes, detail, detail_size);
+            return cadre__llama_file_wrong(detail, detail_size, path, "is one of %d parts, and not named as the first (NAME-00001-of-%05d.gguf)", count, count);
+        int rc = cadre__llama_file_look(part, &bytes, detail, detail_size);
         if (rc < 0) return rc;
         out->tensor_bytes += bytes;
         out->file_bytes += bytes;
@@ -154,14 +180,14 @@ int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *deta
 {
     struct gguf_init_params params = {.no_alloc = true, .ctx = NULL};
     memset(out, 0, sizeof(*out));
-    int rc = look(path, &out->file_bytes, detail, detail_size);
+    int rc = cadre__llama_file_look(path, &out->file_bytes, detail, detail_size);
     if (rc < 0) return rc;
     cadre__llama_engine_listen();
     cadre__llama_engine_forget();
     struct gguf_context *gguf = gguf_init_from_file(path, params);
-    if (!gguf) return wrong(detail, detail_size, path, "is a damaged GGUF file: %s", cadre__llama_engine_said());
+    if (!gguf) return cadre__llama_file_wrong(detail, detail_size, path, "is a damaged GGUF file: %s", cadre__llama_engine_said());
     rc = read_facts(gguf, path, out, detail, detail_size);
-    if (rc == CADRE_OK) rc = measure(gguf, path, out->file_bytes, &out->tensor_bytes, detail, detail_size);
+    if (rc == CADRE_OK) rc = cadre__llama_file_measure(gguf, path, out->file_bytes, &out->tensor_bytes, detail, detail_size);
     if (rc == CADRE_OK) rc = add_parts(gguf, path, out, detail, detail_size);
     gguf_free(gguf);
     return rc;
@@ -185,11 +211,12 @@ static int check_capability(const cadre__llama_facts *facts, cadre_capability ca
 {
     bool encoder_decoder = strcmp(facts->architecture, "t5") == 0 || strcmp(facts->architecture, "t5encoder") == 0;
     const char *problem = NULL;
-    if (capability == CADRE_TEXT_TO_TEXT && encoder_decoder)
+    bool writes = capability == CADRE_TEXT_TO_TEXT || capability == CADRE_VISION;
+    if (writes && encoder_decoder)
         problem = "has an encoder apart from its decoder";
-    else if (capability == CADRE_TEXT_TO_TEXT && !facts->causal)
+    else if (writes && !facts->causal)
         problem = "is an encoder: it makes vectors, not text";
-    else if (capability == CADRE_TEXT_TO_TEXT && (pooled(facts) || facts->pooling == LLAMA_POOLING_TYPE_RANK))
+    else if (writes && (pooled(facts) || facts->pooling == LLAMA_POOLING_TYPE_RANK))
         problem = "is made for vectors (it states a pooling), not for text";
     else if (capability == CADRE_TEXT_EMBEDDING && (encoder_decoder || !embeds(facts)))
         problem = "states no pooling of its tokens into one vector: it is not an embedding model";
@@ -213,7 +240,7 @@ int cadre__llama_check(const cadre__llama_facts *facts, const cadre__llama_optio
 {
     int rc = check_capability(facts, capability, detail, detail_size);
     if (rc == CADRE_OK) rc = cadre__llama_context_length(facts, options, context_length, detail, detail_size);
-    if (rc < 0 || capability != CADRE_TEXT_TO_TEXT) return rc;
+    if (rc < 0 || capability == CADRE_TEXT_EMBEDDING) return rc;
     if (options->chat_template && !cadre__llama_template_known(options->chat_template)) {
         snprintf(detail, detail_size, "chat_template is not one that llama.cpp knows");
         return CADRE_EINVAL;

@@ -23,12 +23,20 @@ static void source_release(void *data)
     free(from);
 }
 
-static int source_create(const cadre_llama_options *options, cadre_weights_future *weights, source **out)
+/* A vision model needs a tower, and others have none. */
+static bool has_tower(const cadre__llama_options *options, cadre_capability capability)
+{
+    return (options->mmproj != NULL) == (capability == CADRE_VISION);
+}
+
+static int source_create(const cadre_llama_options *options, cadre_weights_future *weights, cadre_capability capability, source **out)
 {
     source *from = calloc(1, sizeof(*from));
     if (!from) return CADRE_ENOMEM;
     int rc = cadre__llama_options_create(options, weights == NULL, &from->options);
+    if (rc == CADRE_OK && !has_tower(from->options, capability)) rc = CADRE_EINVAL;
     if (rc < 0) {
+        cadre__llama_options_destroy(from->options);
         free(from);
         return rc;
     }
@@ -48,10 +56,15 @@ static int find_weights(cadre_load_context *context, cadre_weights *shared, cons
 }
 
 /* For a host's own loader: its options become ours. */
-static int host_options(cadre_load_context *context, const cadre_weights *shared, const void *data, cadre__llama_options **out)
+static int host_options(cadre_load_context *context, const cadre_weights *shared, const void *data, cadre_capability capability, cadre__llama_options **out)
 {
     int rc = cadre__llama_options_create(data, shared == NULL, out);
-    return rc == CADRE_EINVAL ? cadre_load_fail(context, rc, "cadre_llama_options: no path, a wrong size, or a value out of range") : rc;
+    if (rc == CADRE_EINVAL) return cadre_load_fail(context, rc, "cadre_llama_options: no path, a wrong size, or a value out of range");
+    if (rc < 0 || has_tower(*out, capability)) return rc;
+    cadre__llama_options_destroy(*out);
+    *out = NULL;
+    return cadre_load_fail(context, CADRE_EINVAL, "cadre_llama_options: mmproj is for vision models, which need it; this one is %s",
+                           cadre_capability_name(capability));
 }
 
 /* ---- text-to-text ---- */
@@ -60,13 +73,13 @@ int cadre__llama_text_around(cadre_load_context *context, cadre_weights *shared,
 {
     cadre__llama_weights *weights;
     int rc = find_weights(context, shared, *options, CADRE_TEXT_TO_TEXT, &weights);
-    return rc < 0 ? rc : cadre__llama_generator_create(context, weights, !shared, options, out);
+    return rc < 0 ? rc : cadre__llama_generator_create(context, weights, !shared, CADRE_TEXT_TO_TEXT, options, out);
 }
 
 int cadre_llama_text_to_text_make(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_to_text_model *out)
 {
     cadre__llama_options *options = NULL;
-    int rc = host_options(context, shared, data, &options);
+    int rc = host_options(context, shared, data, CADRE_TEXT_TO_TEXT, &options);
     if (rc == CADRE_OK) rc = cadre__llama_text_around(context, shared, &options, out);
     cadre__llama_options_destroy(options);
     return rc;
@@ -88,7 +101,7 @@ static cadre_text_to_text_future *load_text(cadre_load_context *context, void *d
 static int text_loader(const cadre_llama_options *options, cadre_weights_future *weights, cadre_text_to_text_loader *out)
 {
     source *from;
-    int rc = source_create(options, weights, &from);
+    int rc = source_create(options, weights, CADRE_TEXT_TO_TEXT, &from);
     if (rc == CADRE_OK) *out = (cadre_text_to_text_loader){sizeof(*out), load_text, from, source_release};
     return rc;
 }
@@ -103,6 +116,64 @@ int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_l
     return weights && out ? text_loader(options, weights, out) : CADRE_EINVAL;
 }
 
+/* ---- vision ---- */
+
+/* The second file is looked at before the weights of the first are read. */
+int cadre__llama_vision_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_vision_model *out)
+{
+    cadre__llama_weights *weights;
+    cadre__llama_mmproj mmproj;
+    cadre__llama_facts facts;
+    char detail[480] = "";
+    if (!shared) {
+        int early = cadre__llama_file_read((*options)->path, &facts, detail, sizeof(detail));
+        if (early == CADRE_OK) early = cadre__llama_mmproj_check(*options, &facts, &mmproj, detail, sizeof(detail));
+        if (early < 0) return cadre_load_fail(context, early, "%s", detail);
+    }
+    int rc = find_weights(context, shared, *options, CADRE_VISION, &weights);
+    return rc < 0 ? rc : cadre__llama_generator_create(context, weights, !shared, CADRE_VISION, options, out);
+}
+
+int cadre_llama_vision_make(cadre_load_context *context, cadre_weights *shared, void *data, cadre_vision_model *out)
+{
+    cadre__llama_options *options = NULL;
+    int rc = host_options(context, shared, data, CADRE_VISION, &options);
+    if (rc == CADRE_OK) rc = cadre__llama_vision_around(context, shared, &options, out);
+    cadre__llama_options_destroy(options);
+    return rc;
+}
+
+static int make_vision(cadre_load_context *context, cadre_weights *shared, void *data, cadre_vision_model *out)
+{
+    source *from = data;
+    return cadre__llama_vision_around(context, shared, &from->options, out);
+}
+
+static cadre_vision_future *load_vision(cadre_load_context *context, void *data)
+{
+    source *from = data;
+    if (from->weights) return cadre_vision_load_shared(context, (cadre_weights_future *)from->weights, make_vision, data);
+    return cadre_vision_load_blocking(context, NULL, make_vision, data);
+}
+
+static int vision_loader(const cadre_llama_options *options, cadre_weights_future *weights, cadre_vision_loader *out)
+{
+    source *from;
+    int rc = source_create(options, weights, CADRE_VISION, &from);
+    if (rc == CADRE_OK) *out = (cadre_vision_loader){sizeof(*out), load_vision, from, source_release};
+    return rc;
+}
+
+int cadre_llama_vision(const cadre_llama_options *options, cadre_vision_loader *out)
+{
+    return out ? vision_loader(options, NULL, out) : CADRE_EINVAL;
+}
+
+int cadre_llama_vision_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_vision_loader *out)
+{
+    return weights && out ? vision_loader(options, weights, out) : CADRE_EINVAL;
+}
+
 /* ---- text embedding ---- */
 
 int cadre__llama_embedding_around(cadre_load_context *context, cadre_weights *shared, cadre__llama_options **options, cadre_text_embedding_model *out)
@@ -115,7 +186,7 @@ int cadre__llama_embedding_around(cadre_load_context *context, cadre_weights *sh
 int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *shared, void *data, cadre_text_embedding_model *out)
 {
     cadre__llama_options *options = NULL;
-    int rc = host_options(context, shared, data, &options);
+    int rc = host_options(context, shared, data, CADRE_TEXT_EMBEDDING, &options);
     if (rc == CADRE_OK) rc = cadre__llama_embedding_around(context, shared, &options, out);
     cadre__llama_options_destroy(options);
     return rc;
@@ -137,7 +208,7 @@ static cadre_text_embedding_future *load_embedding(cadre_load_context *context, 
 static int embedding_loader(const cadre_llama_options *options, cadre_weights_future *weights, cadre_text_embedding_loader *out)
 {
     source *from;
-    int rc = source_create(options, weights, &from);
+    int rc = source_create(options, weights, CADRE_TEXT_EMBEDDING, &from);
     if (rc == CADRE_OK) *out = (cadre_text_embedding_loader){sizeof(*out), load_embedding, from, source_release};
     return rc;
 }

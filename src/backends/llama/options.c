@@ -29,11 +29,16 @@ static bool copy_string(const char *from, char **out)
     return *out != NULL;
 }
 
+typedef struct strings {
+    const char *path, *chat_template, *engine_path, *mmproj;
+} strings;
+
 /* The last step of making options; consumes them. */
-static int copy_strings(cadre__llama_options *options, const char *path, const char *chat_template, const char *engine_path, cadre__llama_options **out)
+static int copy_strings(cadre__llama_options *options, strings from, cadre__llama_options **out)
 {
-    options->path = options->chat_template = options->engine_path = NULL;
-    if (!copy_string(path, &options->path) || !copy_string(chat_template, &options->chat_template) || !copy_string(engine_path, &options->engine_path)) {
+    options->path = options->chat_template = options->engine_path = options->mmproj = NULL;
+    if (!copy_string(from.path, &options->path) || !copy_string(from.chat_template, &options->chat_template) ||
+        !copy_string(from.engine_path, &options->engine_path) || !copy_string(from.mmproj, &options->mmproj)) {
         cadre__llama_options_destroy(options);
         return CADRE_ENOMEM;
     }
@@ -51,7 +56,7 @@ int cadre__llama_options_create(const cadre_llama_options *from, bool path_neede
     cadre_llama_options given = CADRE_LLAMA_OPTIONS_INIT;
     if (!from || from->size < sizeof(from->size) || from->size > sizeof(given)) return CADRE_EINVAL;
     memcpy(&given, from, from->size);
-    if (!in_range(&given) || (path_needed && (!given.path || !given.path[0]))) return CADRE_EINVAL;
+    if (!in_range(&given) || (path_needed && (!given.path || !given.path[0])) || (given.mmproj && !given.mmproj[0])) return CADRE_EINVAL;
 
     cadre__llama_options *options = calloc(1, sizeof(*options));
     if (!options) return CADRE_ENOMEM;
@@ -61,7 +66,7 @@ int cadre__llama_options_create(const cadre_llama_options *from, bool path_neede
     options->threads = or_default(given.threads, 0);
     options->gpu_layers = or_default(given.gpu_layers, 0);
     options->use_mmap = given.use_mmap != 0;
-    return copy_strings(options, given.path, given.chat_template, given.engine_path, out);
+    return copy_strings(options, (strings){given.path, given.chat_template, given.engine_path, given.mmproj}, out);
 }
 
 int cadre__llama_options_copy(const cadre__llama_options *from, cadre__llama_options **out)
@@ -69,7 +74,7 @@ int cadre__llama_options_copy(const cadre__llama_options *from, cadre__llama_opt
     cadre__llama_options *options = malloc(sizeof(*options));
     if (!options) return CADRE_ENOMEM;
     *options = *from;
-    return copy_strings(options, from->path, from->chat_template, from->engine_path, out);
+    return copy_strings(options, (strings){from->path, from->chat_template, from->engine_path, from->mmproj}, out);
 }
 
 void cadre__llama_options_destroy(cadre__llama_options *options)
@@ -78,5 +83,6 @@ void cadre__llama_options_destroy(cadre__llama_options *options)
     free(options->path);
     free(options->chat_template);
     free(options->engine_path);
+    free(options->mmproj);
     free(options);
 }

@@ -126,7 +126,9 @@ int cadre__llama_sampler_start(cadre__llama_sampler *sampler, const cadre__llama
     if (rc < 0) return rc;
     rc = make_chain(weights, sampling, &sampler->chain);
     if (rc < 0) cadre__llama_sampler_clear(sampler);
-    for (int32_t i = first; sampler->chain && i < prompt->count; i++) llama_sampler_accept(sampler->chain, prompt->at[i]);
+    for (int32_t i = first; sampler->chain && i < prompt->count; i++) {
+        if (prompt->at[i] >= 0) llama_sampler_accept(sampler->chain, prompt->at[i]); /* not a picture's */
+    }
     return rc;
 }
 

@@ -28,19 +28,23 @@ static bool reserve(cadre__llama_tokens *tokens, int32_t capacity)
     return true;
 }
 
+int cadre__llama_text_check(const cadre__llama_weights *weights, cadre_op *op, const char *text, size_t length, int32_t limit)
+{
+    if (!cadre__llama_utf8_valid(text, strlen(text))) return cadre_op_fail(op, CADRE_EINPUT, "the text is not UTF-8");
+    if (length <= (size_t)limit * (size_t)weights->longest_piece || !keeps_every_byte(weights)) return CADRE_OK;
+    return cadre_op_fail(op, CADRE_ETOOLONG, "the text of %zu bytes has at least %zu tokens; there is room for %d", length,
+                         length / (size_t)weights->longest_piece, limit);
+}
+
 int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate,
                           cadre__llama_tokens *out)
 {
     size_t length = strlen(text);
     size_t most = (size_t)limit * (size_t)weights->longest_piece;
     out->count = 0;
-    if (!cadre__llama_utf8_valid(text, length)) return cadre_op_fail(op, CADRE_EINPUT, "the text is not UTF-8");
-    if (length > most && keeps_every_byte(weights)) {
-        if (!truncate)
-            return cadre_op_fail(op, CADRE_ETOOLONG, "the text of %zu bytes has at least %zu tokens; there is room for %d", length,
-                                 length / (size_t)weights->longest_piece, limit);
-        length = code_point_start(text, most);
-    }
+    int rc = cadre__llama_text_check(weights, op, text, truncate ? 0 : length, limit);
+    if (rc < 0) return rc;
+    if (length > most && keeps_every_byte(weights)) length = code_point_start(text, most);
     if (length > INT32_MAX) return cadre_op_fail(op, CADRE_ETOOLONG, "the text has %zu bytes; the engine takes %d", length, INT32_MAX);
     for (;;) {
         int32_t count = llama_tokenize(weights->vocab, text, (int32_t)length, out->at, out->capacity, true, special);
