@@ -54,7 +54,7 @@ static int said(script *s, cadre_load_context *context, int status)
 int script_load_here(script *s, cadre_load_context *context)
 {
     if (fixture_on_loop(s->fx)) fixture_fault(s->fx, "a blocking load runs on the loop");
-    if (cadre_load_threads(context) < 1) fixture_fault(s->fx, "cadre_load_threads is 0");
+    if (cadre_load_threads(context) < 1 || cadre_load_cores(context) < cadre_load_threads(context)) fixture_fault(s->fx, "cadre_load_threads or _cores");
     cadre_load_progress(context, 0.5, 50, 100, "read");
     script_record(s, OP_LOAD, NULL, 0);
     atomic_fetch_add(&s->ended[OP_LOAD], 1);

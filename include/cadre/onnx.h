@@ -6,14 +6,18 @@
  * Which files fit
  *     image embedding   one float32 input [batch, 3, height, width] with the batch free, height = width fixed by the file (or options.image_size);
  *                       an output [batch, dimension], by name "image_embeds" if there is one of that name, else the first of that shape
- *     text embedding    int64 inputs [batch, tokens] named input_ids and attention_mask, and token_type_ids or not; an output [batch, dimension]
- *                       ("sentence_embedding" or the first of that shape), else [batch, tokens, dimension] ("last_hidden_state"), which is pooled here
+ *     text embedding    int64 inputs [batch, tokens], both free, named input_ids and attention_mask, and token_type_ids or not; an output [batch, dimension]
+ *                       ("sentence_embedding", or the first of that shape that is not "pooler_output", which is trained for another task), else
+ *                       [batch, tokens, dimension] ("last_hidden_state"), which is pooled here
  * Vectors are L2-normalised unless options.normalize is 0. Pictures are resized so that the shorter side fits (bicubic with antialiasing), cropped at the
- * centre, scaled to 0…1, and normalised by CLIP's mean and deviation; bit for bit what Pillow and transformers' CLIPImageProcessor give on 8-bit RGB
- * pictures. Texts become tokens by BERT's WordPiece (BasicTokenizer and WordpieceTokenizer of the reference), [CLS] … [SEP].
+ * centre, scaled to 0…1, and normalised by CLIP's mean and deviation; bit for bit what transformers' CLIPImageProcessor gives on 8-bit RGB
+ * pictures with Pillow up to 12.1 (later versions change the order of the two passes for tall pictures). Texts become tokens by BERT's WordPiece as the
+ * tokenizers library makes them (BertNormalizer, BertPreTokenizer, WordPiece), [CLS] … [SEP]; the names of special tokens within a text are text.
  *
- * Weights are loaded once for an entry's workers, who all run the one session; ONNX Runtime's threads are made when it is loaded, so `threads` is fixed, and an
- * operation is admitted when so many cores are free. A cancelled load stops within the engine; a running batch stops when all of its requests are cancelled. */
+ * Weights are loaded once for an entry's workers, who all run the one session and share its threads; `threads` is fixed when it is loaded, and an operation is
+ * admitted when so many cores are free. A load tries the model with a small input, which finds a vocabulary that does not fit and measures what a batch takes.
+ * A cancelled load stops within the engine; a running batch stops, within the engine too, when all of its requests are cancelled. There is no sign of life from
+ * within a batch, so workers are never taken for hung (hang_timeout_ms is for those who know their batches). */
 #ifndef CADRE_ONNX_H
 #define CADRE_ONNX_H
 
@@ -28,13 +32,13 @@ typedef struct cadre_onnx_options {
     const char *vocabulary;   /* text: WordPiece's vocab.txt, one token a line; NULL: "vocab.txt" in path's folder; copied */
     int32_t threads;          /* 1 … 512; default: the pool's cores */
     int32_t max_batch;        /* inputs per call of the engine, 1 … 1,024; default 32 */
-    int32_t context_length;   /* text: tokens one text may have, [CLS] and [SEP] counted, ≥ 3; default 512. A longer text is CADRE_ETOOLONG */
+    int32_t context_length;   /* text: tokens one text may have, [CLS] and [SEP] counted, 3 … 1,048,576; default 512. A longer text is CADRE_ETOOLONG */
     int32_t truncate;         /* text: 1: a longer text is cut to context_length instead; default 0 */
     int32_t lower_case;       /* text: 1: lower case and without accents, as "uncased" models want; default 1 */
     const char *pooling;      /* text, for an output per token: "mean" (over the attention mask; default) or "cls"; copied */
     int32_t normalize;        /* 1: vectors of length 1 (default); 0: as the model gives them */
     int32_t image_size;       /* image, for a file that leaves height and width free: pixels a side, 1 … 4,096; no default */
-    float image_mean[3];      /* image, R G B, of 0…1; default CLIP's 0.48145466, 0.4578275, 0.40821073 */
+    float image_mean[3];      /* image, R G B, on the scale 0…1; default CLIP's 0.48145466, 0.4578275, 0.40821073 */
     float image_deviation[3]; /* image, > 0; default CLIP's 0.26862954, 0.26130258, 0.27577711 */
 } cadre_onnx_options;
 #define CADRE_ONNX_OPTIONS_INIT                                                                                                                                \
@@ -59,8 +63,9 @@ CADRE_EXTERN int cadre_onnx_image_embedding(const cadre_onnx_options *options, c
  * CADRE_EINVAL, CADRE_ENOMEM, CADRE_ECLOSED. */
 CADRE_EXTERN int cadre_onnx_weights(cadre_pool *pool, const cadre_onnx_options *options, cadre_reservation *owned, cadre_weights_future **out);
 
-/* Loop thread. Loaders around shared weights, which may still be pending; each takes a reference of its own, until its release. options->path is not used.
- * Weights that cadre_onnx_weights did not make fail the load with CADRE_EINVAL. */
+/* Loop thread. Loaders around shared weights, which may still be pending; each takes a reference of its own, until its release. options->path, vocabulary,
+ * threads and image_size are those of the weights. Weights that cadre_onnx_weights did not make fail the load with CADRE_EINVAL, those of the other capability
+ * with CADRE_ECAPABILITY. */
 CADRE_EXTERN int cadre_onnx_text_embedding_shared(cadre_weights_future *weights, const cadre_onnx_options *options, cadre_text_embedding_loader *out);
 CADRE_EXTERN int cadre_onnx_image_embedding_shared(cadre_weights_future *weights, const cadre_onnx_options *options, cadre_image_embedding_loader *out);
 

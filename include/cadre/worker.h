@@ -23,8 +23,10 @@ CADRE_EXTERN uv_loop_t *cadre_load_loop(const cadre_load_context *context);     
 CADRE_EXTERN const char *cadre_load_key(const cadre_load_context *context);        /* any thread */
 CADRE_EXTERN cadre_worker_id cadre_load_worker(const cadre_load_context *context); /* any thread; 0 when weights are loaded for nobody in particular */
 CADRE_EXTERN uint32_t cadre_load_threads(const cadre_load_context *context);       /* any thread; how many threads the load may keep busy, ≥ 1 */
-CADRE_EXTERN int cadre_load_may_block(const cadre_load_context *context);          /* any thread; 1: in a blocking load's function; 0: on the loop */
-CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context);          /* any thread; 1: stop and return CADRE_ECANCELED */
+CADRE_EXTERN uint32_t
+cadre_load_cores(const cadre_load_context *context); /* any thread; the pool's cores: for engines whose thread count is fixed by the load */
+CADRE_EXTERN int cadre_load_may_block(const cadre_load_context *context); /* any thread; 1: in a blocking load's function; 0: on the loop */
+CADRE_EXTERN int cadre_load_cancelled(const cadre_load_context *context); /* any thread; 1: stop and return CADRE_ECANCELED */
 /* Any thread. As cadre_promise_progress. A load that reports progress and then stalls for stall_timeout_ms is failed with CADRE_ETIMEDOUT. */
 CADRE_EXTERN void cadre_load_progress(cadre_load_context *context, double fraction, uint64_t done_bytes, uint64_t total_bytes, const char *stage);
 /* Any thread, during a load. What it turned out to take on a device: the reservation that pays for it (that of shared weights; else the worker's) is set to
@@ -38,7 +40,8 @@ CADRE_EXTERN int cadre_load_fail(cadre_load_context *context, int error, const c
 
 typedef struct cadre_op cadre_op;
 
-/* 1 once nobody waits for the result: cancel, deadline, close. Stop soon, return CADRE_ECANCELED. Cheap: one relaxed load. */
+/* 1 once nobody waits for the result: cancel, deadline, close. Stop soon, return CADRE_ECANCELED. Cheap: one relaxed load. While the call runs that was given
+ * the op, another thread of the model's may ask too: where an engine's call takes long and can only be stopped from outside. */
 CADRE_EXTERN int cadre_op_cancelled(const cadre_op *op);
 /* A piece of text (UTF-8, whole code points). Copied. With a full window (the consumer has paused) a one-at-a-time operation waits here; a slot is not stepped
  * instead. 0; CADRE_ECANCELED; CADRE_ENOMEM (the request then fails with it). */

@@ -86,6 +86,11 @@ uint32_t cadre_load_threads(const cadre_load_context *context)
     return busy < cores ? cores - busy : 1;
 }
 
+uint32_t cadre_load_cores(const cadre_load_context *context)
+{
+    return context->port->cores;
+}
+
 int cadre_load_may_block(const cadre_load_context *context)
 {
     return context->may_block;

@@ -1,0 +1,252 @@
+/* Files that are wrong: each load of one says why, and the process lives. */
+#define TESTS_onnx_files(X)                                                                                                                                    \
+    X(files_that_do_not_fit_say_why)                                                                                                                           \
+    X(damaged_files_say_so)                                                                                                                                    \
+    X(data_beside_the_file_is_looked_at)                                                                                                                       \
+    X(shapes_beyond_the_machine_are_errors)                                                                                                                    \
+    X(a_vocabulary_that_is_too_large_fails_the_load)
+
+#include "ask.h"
+
+#include <unistd.h>
+
+static void refused(fixture *fx, const char *path, bool text, int error, const char *says)
+{
+    spawned worker;
+    cadre_onnx_options options = ask_options(path);
+    ask_spawn_wait(fx, &worker, "wrong", text, &options, NULL);
+    if (worker.status != error) print_message("%s\n", worker.detail);
+    assert_status(worker.status, error);
+    assert_contains(worker.detail, says);
+}
+
+/* A graph from one input to one output by Identity or Cast, whatever they are. */
+static void make_pair(const char *path, value_of input, value_of output)
+{
+    made graph = {0};
+    char to[32];
+    made_value(&graph, true, input);
+    made_value(&graph, false, output);
+    snprintf(to, sizeof to, "to=%d", output.type);
+    made_node(&graph, "Cast", input.name, output.name, to);
+    made_write(&graph, path);
+}
+
+static void files_that_do_not_fit_say_why(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *what;
+        bool text;
+        value_of input, output;
+        int error;
+        const char *says;
+    } cases[] = {{"no input_ids", true, {"ids", 7, 2, {-1, -1}}, {"out", 1, 2, {-1, -1}}, CADRE_ECAPABILITY, "the file has the inputs ids int64 [?, ?]"},
+                 {"ids of another type", true, {"input_ids", 6, 2, {-1, -1}}, {"out", 1, 2, {-1, -1}}, CADRE_ECAPABILITY, "input_ids int32"},
+                 {"two channels", false, {"pixels", 1, 4, {-1, 2, 8, 8}}, {"out", 1, 4, {-1, 2, 8, 8}}, CADRE_ECAPABILITY, "pixels float32 [?, 2, 8, 8]"},
+                 {"a fixed batch", false, {"pixels", 1, 4, {1, 3, 8, 8}}, {"out", 1, 4, {1, 3, 8, 8}}, CADRE_ECAPABILITY, "[1, 3, 8, 8]"},
+                 {"not square", false, {"pixels", 1, 4, {-1, 3, 8, 9}}, {"out", 1, 4, {-1, 3, 8, 9}}, CADRE_ECAPABILITY, "height = width"},
+                 {"too large", false, {"pixels", 1, 4, {-1, 3, 8192, 8192}}, {"out", 1, 4, {-1, 3, 8192, 8192}}, CADRE_ECAPABILITY, "4096"},
+                 {"of another type", false, {"pixels", 11, 4, {-1, 3, 8, 8}}, {"out", 1, 4, {-1, 3, 8, 8}}, CADRE_ECAPABILITY, "float64"},
+                 {"no vector", false, {"pixels", 1, 4, {-1, 3, 8, 8}}, {"out", 1, 4, {-1, 3, 8, 8}}, CADRE_ECAPABILITY, "the outputs out float32 [?, 3, 8, 8]"},
+                 {"a free size", false, {"pixels", 1, 4, {-1, 3, -1, -1}}, {"out", 1, 4, {-1, 3, -1, -1}}, CADRE_EINVAL, "image_size"}};
+    fixture *fx = ask_begin();
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        row("%s", cases[i].what);
+        make_pair("pair.onnx", cases[i].input, cases[i].output);
+        refused(fx, "pair.onnx", cases[i].text, cases[i].error, cases[i].says);
+    }
+    unlink("pair.onnx");
+    row("pictures for texts");
+    refused(fx, clip(), true, CADRE_ECAPABILITY, "input_ids");
+    row("texts for pictures");
+    refused(fx, minilm(), false, CADRE_ECAPABILITY, "height");
+    fixture_end(fx);
+}
+
+static size_t length_of(const char *path)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    long length = ftell(file);
+    fclose(file);
+    return (size_t)length;
+}
+
+static void make_noise(const char *path, uint32_t seed)
+{
+    FILE *file = fopen(path, "wb");
+    assert_non_null(file);
+    for (int i = 0; i < 4096; i++) {
+        seed = seed * 1664525u + 1013904223u;
+        putc((int)(seed >> 24), file);
+    }
+    fclose(file);
+}
+
+/* Every load that fails says so; one of a file that is spoilt within its weights may succeed, as the file says nothing of those. */
+static void damaged_files_say_so(void **state)
+{
+    (void)state;
+    size_t length = length_of(clip());
+    fixture *fx = ask_begin();
+    for (size_t i = 0; i < 40; i++) {
+        size_t bytes = i < 20 ? i * 7 : length - 1 - (i - 20) * length / 24;
+        row("cut at %zu", bytes);
+        made_cut(clip(), "damaged.onnx", bytes, SIZE_MAX);
+        refused(fx, "damaged.onnx", false, CADRE_EFORMAT, "damaged.onnx");
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        row("noise %u", i);
+        make_noise("damaged.onnx", i);
+        refused(fx, "damaged.onnx", false, CADRE_EFORMAT, "damaged.onnx");
+    }
+    for (size_t i = 0; i < 24; i++) {
+        spawned worker;
+        row("spoilt at %zu", i * 40);
+        made_cut(clip(), "damaged.onnx", length, i * 40);
+        cadre_onnx_options options = ask_options("damaged.onnx");
+        ask_spawn_wait(fx, &worker, "spoilt", false, &options, NULL);
+        if (worker.status == 0) {
+            cadre_worker_stop(fx->pool, worker.id);
+        } else {
+            assert_true(worker.status == CADRE_EFORMAT || worker.status == CADRE_ECAPABILITY);
+            assert_contains(worker.detail, "damaged.onnx");
+        }
+    }
+    unlink("damaged.onnx");
+    row("other files");
+    refused(fx, vocabulary(), false, CADRE_EFORMAT, "not an ONNX file");
+    refused(fx, "no-such.onnx", false, CADRE_EFORMAT, "no such file");
+    refused(fx, ".", false, CADRE_EFORMAT, "directory");
+    refused(fx, "/dev/zero", false, CADRE_EFORMAT, "not a regular file");
+    fixture_end(fx);
+}
+
+/* [batch, 3, 4, 4] flattened, plus a tensor of 48 floats. */
+static void begin_sum(made *graph)
+{
+    made_value(graph, true, (value_of){"pixels", 1, 4, {-1, 3, 4, 4}});
+    made_value(graph, false, (value_of){"out", 1, 2, {-1, 48}});
+    made_node(graph, "Flatten", "pixels", "flat", "axis=1");
+    made_node(graph, "Add", "flat,weights", "out", NULL);
+}
+
+static void data_beside_the_file_is_looked_at(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *location, *offset, *length, *says;
+    } cases[] = {{"beside.bin", NULL, NULL, NULL},
+                 {"beside.bin", "64", "192", NULL},
+                 {"no-such.bin", NULL, NULL, "no-such.bin: there is no such file"},
+                 {"../beside.bin", NULL, NULL, "not within the model's folder"},
+                 {"sub/../../beside.bin", NULL, NULL, "not within the model's folder"},
+                 {"/etc/passwd", NULL, NULL, "not within the model's folder"},
+                 {"..", NULL, NULL, "not within the model's folder"},
+                 {"", NULL, NULL, "not within the model's folder"},
+                 {".", NULL, NULL, "directory"},
+                 {"beside.bin", "65", "192", "beyond the 256 bytes"},
+                 {"beside.bin", "18446744073709551615", "192", "beyond"},
+                 {"beside.bin", "0", "191", "192 bytes by its shape"},
+                 {"beside.bin", "-1", NULL, "the offset of its external data is \"-1\""},
+                 {"beside.bin", "0", "99999999999999999999", "the length of its external data"}};
+    fixture *fx = ask_begin();
+    made_cut("/dev/zero", "beside.bin", 256, SIZE_MAX);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        made graph = {0};
+        row("%zu %s", i, cases[i].location);
+        begin_sum(&graph);
+        made_external(&graph, "weights", 48, cases[i].location, cases[i].offset, cases[i].length);
+        made_write(&graph, "beside.onnx");
+        cadre_onnx_options options = ask_options("beside.onnx");
+        if (cases[i].says)
+            refused(fx, "beside.onnx", false, CADRE_EFORMAT, cases[i].says);
+        else
+            ask_spawned(fx, i == 0 ? "whole" : "part", false, &options);
+    }
+    unlink("beside.bin");
+    row("shapes");
+    static const struct {
+        int64_t dims[4];
+        int rank;
+        const char *says;
+    } shapes[] = {{{INT64_C(1) << 62, 4}, 2, "more elements"},
+                  {{INT64_C(1) << 62, 1}, 2, "more bytes"},
+                  {{-1}, 1, "more elements"},
+                  {{49}, 1, "196 bytes by its shape"},
+                  {{INT64_C(1) << 40}, 1, "bytes by its shape"}};
+    for (size_t i = 0; i < COUNT(shapes); i++) {
+        made graph = {0};
+        row("shape %zu", i);
+        begin_sum(&graph);
+        made_floats(&graph, "weights", shapes[i].dims, shapes[i].rank, 192);
+        made_write(&graph, "beside.onnx");
+        refused(fx, "beside.onnx", false, CADRE_EFORMAT, shapes[i].says);
+    }
+    unlink("beside.onnx");
+    fixture_end(fx);
+}
+
+/* A tensor that the graph makes while it runs, or while the engine folds constants. */
+static void make_huge(const char *path, int64_t side, bool folded)
+{
+    made graph = {0};
+    const int64_t shape[] = {side, side}, zero = 0, one = 1;
+    made_value(&graph, true, (value_of){"pixels", 1, 4, {-1, 3, 4, 4}});
+    made_value(&graph, false, (value_of){"out", 1, 2, {-1, 48}});
+    made_int64(&graph, "shape", shape, 2);
+    made_int64(&graph, "zero", &zero, 1);
+    made_int64(&graph, "one", &one, 1);
+    made_node(&graph, "Flatten", "pixels", "flat", "axis=1");
+    if (folded) {
+        made_node(&graph, "ConstantOfShape", "shape", "huge", NULL);
+    } else {
+        made_node(&graph, "Slice", "flat,zero,one,one", "number", NULL);
+        made_node(&graph, "Expand", "number,shape", "huge", NULL);
+    }
+    made_node(&graph, "ReduceSum", "huge", "sum", "keepdims=0");
+    made_node(&graph, "Add", "flat,sum", "out", NULL);
+    made_write(&graph, path);
+}
+
+static void shapes_beyond_the_machine_are_errors(void **state)
+{
+    (void)state;
+    if (SANITIZED) skip(); /* their allocators end the process where others throw */
+    static const int64_t sides[] = {INT64_C(1) << 20, INT64_C(1) << 31, INT64_C(1) << 40, INT64_C(1) << 62};
+    fixture *fx = ask_begin();
+    for (size_t i = 0; i < 2 * COUNT(sides); i++) {
+        row("%lld, %s", (long long)sides[i / 2], i % 2 ? "folded" : "at run time");
+        make_huge("huge.onnx", sides[i / 2], i % 2);
+        refused(fx, "huge.onnx", false, CADRE_EFORMAT, "huge.onnx");
+    }
+    unlink("huge.onnx");
+    row("the engine goes on");
+    cadre_onnx_options options = ask_options(clip());
+    ask_spawned(fx, "clip", false, &options);
+    fixture_end(fx);
+}
+
+/* One line more than the model has words. */
+static void a_vocabulary_that_is_too_large_fails_the_load(void **state)
+{
+    (void)state;
+    spawned worker;
+    fixture *fx = ask_begin();
+    made_cut(vocabulary(), "words.txt", SIZE_MAX, SIZE_MAX);
+    FILE *file = fopen("words.txt", "ab");
+    fputs("onetoomany\n", file);
+    fclose(file);
+    cadre_onnx_options options = ask_options(minilm());
+    options.vocabulary = "words.txt";
+    ask_spawn_wait(fx, &worker, "minilm", true, &options, NULL);
+    assert_status(worker.status, CADRE_EFORMAT);
+    assert_contains(worker.detail, "the last of the vocabulary's 30523 pieces");
+    unlink("words.txt");
+    fixture_end(fx);
+}
+
+#define SUITE onnx_files
+#include "suite.h"
