@@ -4,13 +4,20 @@
  * is found as the module cadre-diffusion.so; a host that links libcadre-diffusion may register it instead (cadre_diffusion_backend), or spawn from the loader
  * below. The engine's own copy of ggml is hidden inside, so it runs beside llama.cpp in one process.
  *
- * Files: safetensors or GGUF. Either one `path` with everything, or the parts. The engine ends the process on some unsuitable files; so headers, tensors and
- * sizes are checked before it is called, and what does not fit is CADRE_EFORMAT with a text that names the file and what is missing: FLUX needs clip_l or
- * t5xxl, SD 3.5 needs at least one of clip_l with clip_g, or t5xxl; both need a vae or a taesd, unless `path` has them.
+ * Files: safetensors or GGUF. Either one `path` with everything, or the parts; a part beside a `path` that lacks it is possible. The engine ends the process on
+ * some unsuitable files; so headers, tensors and sizes are checked before it is called, and what does not fit is CADRE_EFORMAT with a text that names the file
+ * and what is wrong or missing. FLUX.1 needs clip_l or t5xxl, SD 3.5 at least one of clip_l, clip_g and t5xxl; both need a vae or a taesd (which is used where
+ * both are). Text encoders are CLIP-L, CLIP-G and T5-XXL in their one size. Other families (SD 1 to 3's U-Nets, FLUX.2, Chroma, …) are CADRE_EFORMAT.
  *
- * One set of weights is loaded for an entry's workers. The engine runs one picture at a time with it, so workers of one entry take turns; max_workers 1 loses
- * nothing. The thread count is fixed when it is loaded. A cancel takes effect between two sampling steps; loading cannot be stopped within one file's tensors,
- * and its late result is dropped. */
+ * One set of weights is loaded for an entry's workers. The engine draws one picture at a time with it, so workers of one entry take turns; max_workers 1 loses
+ * nothing. A cancel takes effect between two sampling steps, and before and after them; reading a model, encoding the prompt and decoding the picture cannot be
+ * stopped, and their late result is dropped. A step may take minutes, so workers declare no heartbeat.
+ *
+ * Requests: width and height are multiples of 16 from 64 to 4,096 (SD 3.5 large: 3,072, where its learned positions end), else CADRE_EINPUT. A prompt has at
+ * most 2,048 bytes (CADRE_ETOOLONG); "(red:1.3)" and "[red]" weigh words as is usual. Sampling is Euler over the family's own schedule. Without a seed each
+ * picture has another one. FLUX.1-dev takes guidance as an input of the model (its "distilled guidance"); FLUX.1-schnell has none, there any value changes
+ * nothing. With SD 3.5 it is classifier-free guidance, which draws each step twice; 1 and less mean none, which turbo models want. The default is 3.5.
+ * A negative prompt needs classifier-free guidance: CADRE_EINPUT for FLUX, and for SD 3.5 without guidance. */
 #ifndef CADRE_DIFFUSION_H
 #define CADRE_DIFFUSION_H
 
@@ -28,10 +35,10 @@ typedef struct cadre_diffusion_options {
     const char *clip_l;          /* text encoders */
     const char *clip_g;
     const char *t5xxl;
-    int32_t threads;       /* 1 … 512; default: the pool's cores */
+    int32_t threads;       /* 1 … 512, fixed; default: a part of the pool's cores, asked for before each step */
     int32_t width, height; /* of a request that names none: 64 … 4,096, multiples of 16; default 1,024 */
     int32_t steps;         /* likewise: 1 … 1,000; default 4 */
-    float guidance;        /* likewise: classifier-free guidance, ≥ 0; 1 and 0: none; default: 1 for FLUX, 3.5 for SD 3.5 */
+    float guidance;        /* likewise: ≥ 0; default 3.5; see above */
     int32_t vae_tiling;    /* 1: the picture is decoded in tiles, which takes less memory; default 0 */
 } cadre_diffusion_options;
 #define CADRE_DIFFUSION_OPTIONS_INIT                                                                                                                           \
