@@ -414,6 +414,7 @@
     X(a_load_by_hand_that_fails_is_told_why)                                                                                                                   \
     X(an_unload_is_told_when_the_memory_is_free)                                                                                                               \
     X(requests_that_come_during_an_unload_load_it_again)                                                                                                       \
+    X(a_load_says_how_far_it_is)                                                                                                                               \
     X(an_unload_ends_a_load)                                                                                                                                   \
     X(a_load_for_which_nobody_waits_is_cancelled_after_five_seconds)                                                                                           \
     X(somebody_who_comes_within_the_grace_keeps_the_load)                                                                                                      \

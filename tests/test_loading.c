@@ -1,6 +1,8 @@
 /* Loads and unloads that a host asks for by hand, and loads for which nobody waits any longer. */
 #include "scripted_backend.h"
 
+#include <math.h>
+
 /* ---- by hand ---- */
 
 static void a_load_by_hand_tells_when_a_worker_is_ready(void **state)
@@ -121,6 +123,43 @@ static void requests_that_come_during_an_unload_load_it_again(void **state)
     run_until_int(fx, &back.count, 1);
     assert_status(back.status, 0);
     assert_int_equal(atomic_load(&s->made), 2);
+    fixture_end(fx);
+}
+
+static void assert_progress(fixture *fx, const char *key, double fraction, uint64_t done, uint64_t total, const char *stage)
+{
+    cadre_progress progress = info_of(fx, key).progress;
+    assert_true(isnan(fraction) ? isnan(progress.fraction) : progress.fraction >= fraction && progress.fraction <= fraction);
+    assert_int_equal(progress.done_bytes, done);
+    assert_int_equal(progress.total_bytes, total);
+    assert_string_equal(progress.stage, stage);
+}
+
+/* A worker's load, and weights that are preloaded for no worker yet. */
+static void a_load_says_how_far_it_is(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"plain", "shared"};
+    fixture *fx = registry_begin();
+    for (size_t i = 0; i < COUNT(keys); i++) {
+        row("%s", keys[i]);
+        script *s = text_script(fx, keys[i]);
+        script_hold(s, OP_LOAD);
+        cadre_entry entry = entry_of(s);
+        told loaded = {0};
+        if (i) entry.backend = "shared", entry.loader = CADRE_LOADER_PRELOADED;
+        add(fx, &entry);
+        if (!i) {
+            assert_progress(fx, keys[i], NAN, 0, 0, "");
+            assert_status(cadre_model_load(fx->pool, keys[i], on_told, &loaded), 0);
+        }
+        script_until(s, OP_LOAD, 1);
+        settle(fx);
+        assert_progress(fx, keys[i], 0.5, 50, 100, "read");
+        script_open(s, OP_LOAD);
+        serve_once(s);
+        assert_progress(fx, keys[i], NAN, 0, 0, "");
+    }
     fixture_end(fx);
 }
 

@@ -52,7 +52,7 @@ typedef struct cadre_generation {
     uint32_t generated_tokens; /* the end-of-generation token not counted */
 } cadre_generation;
 
-/* Loop thread. A piece of text: whole UTF-8 code points, `length` bytes, NUL-terminated, valid during the call. */
+/* Loop thread. A piece of text: whole UTF-8 code points, `length` ≥ 1 bytes, NUL-terminated, valid during the call. */
 typedef void (*cadre_text_cb)(cadre_request *request, const char *text, size_t length);
 /* Loop thread, exactly once. result is NULL when status < 0. */
 typedef void (*cadre_generation_cb)(cadre_request *request, int status, const cadre_generation *result);

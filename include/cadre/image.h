@@ -20,8 +20,9 @@ typedef struct cadre_image {
     }
 
 typedef enum cadre_image_form {
-    CADRE_IMAGE_RGB8 = 0,   /* `rgb8` */
-    CADRE_IMAGE_PATH = 1,   /* `string`: a file, read on the worker's thread */
+    CADRE_IMAGE_RGB8 = 0, /* `rgb8` */
+    CADRE_IMAGE_PATH =
+        1, /* `string`: a file, as the system names it, relative to the working folder; read on the worker's thread. What fails is CADRE_EINPUT */
     CADRE_IMAGE_BYTES = 2,  /* `bytes`, `length`: an encoded picture (PNG, JPEG, … whatever the decoder knows) */
     CADRE_IMAGE_BASE64 = 3, /* `string`: base64 (RFC 4648: padded, no white space) of an encoded picture, or a data: URL of it */
     CADRE_IMAGE_URL = 4     /* `string`: needs a fetcher */

@@ -49,17 +49,18 @@ typedef struct cadre_pool_options {
     int64_t memory_bytes; /* budget of device 0; default: 80 % of min(RAM, cgroup limit) less 2 GiB, the 2 GiB being an eighth on machines below 16 GiB */
     const cadre_device *devices; /* further devices; copied */
     size_t device_count;
-    int32_t loads_at_once;                     /* loader threads, ≥ 1; default 2 */
-    int64_t abandon_after_ms;                  /* a load that was given up and has not returned: its thread is replaced after this; default 10,000 */
-    int64_t aging_ms;                          /* a queued request rises one priority per this; default 1,000; 0 never ages */
-    const struct cadre_image_decoder *decoder; /* copied; NULL: encoded pictures answer CADRE_ENOTSUP */
-    const struct cadre_image_fetcher *fetcher; /* copied; NULL: URLs answer CADRE_ENOTSUP */
+    int32_t loads_at_once;    /* loader threads, ≥ 1; default 2 */
+    int64_t abandon_after_ms; /* a load that was given up and has not returned: its thread is replaced after this; default 10,000 */
+    int64_t aging_ms;         /* a queued request rises one priority per this; default 1,000; 0 never ages */
+    const struct cadre_image_decoder
+        *decoder; /* copied (its `self` is the host's, alive until the close callback); NULL: encoded pictures answer CADRE_ENOTSUP */
+    const struct cadre_image_fetcher *fetcher; /* likewise; NULL: URLs answer CADRE_ENOTSUP */
     void *data;                                /* for cadre_pool_get_data */
     const char
         *backend_path; /* folders with backend modules, separated by ':'; copied; NULL: $CADRE_BACKEND_PATH, then the `cadre` folder beside the library */
     void (*on_event)(cadre_pool *pool, const struct cadre_event *event, void *data); /* what happens to models and workers; may be NULL */
     void *event_data;
-    const char *trace_path; /* a file to write a Chrome trace-event timeline to; copied; NULL: none */
+    const char *trace_path; /* a file to write a Chrome trace-event timeline to; copied; NULL: none. One that cannot be written is told by the log */
     int64_t seed;           /* of the jitter of retries, ≥ 0; default: from the clock */
 } cadre_pool_options;
 #define CADRE_POOL_OPTIONS_INIT                                                                                                                                \

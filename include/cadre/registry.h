@@ -151,11 +151,15 @@ typedef struct cadre_entry_info {
     uint64_t resident_bytes;                  /* charged to it now, over all devices */
     int64_t retry_after_ms;                   /* FAILED, RESTING: when it makes sense to come back; else 0 */
     uint64_t load_ms;                         /* a recent mean of what a load took; 0: not known */
+    cadre_progress progress;                  /* while something of it loads: the latest that a load reported (fraction NaN: nothing yet, stage "") */
 } cadre_entry_info;
 #define CADRE_ENTRY_INFO_INIT                                                                                                                                  \
     {                                                                                                                                                          \
         sizeof(cadre_entry_info), NULL, NULL, NULL, NULL, CADRE_TEXT_TO_TEXT, CADRE_LOADER_SYNC, CADRE_MODEL_COLD, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,   \
-            0, 0                                                                                                                                               \
+            0, 0,                                                                                                                                              \
+        {                                                                                                                                                      \
+            sizeof(cadre_progress), 0, 0, 0, NULL                                                                                                              \
+        }                                                                                                                                                      \
     }
 
 /* CADRE_ENOENT; CADRE_EINVAL. */

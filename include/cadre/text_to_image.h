@@ -44,7 +44,7 @@ CADRE_LOADER_TYPE(cadre_text_to_image, cadre_text_to_image_model, CADRE_TEXT_TO_
 CADRE_EXTERN int cadre_spawn_text_to_image(cadre_pool *pool, const char *registry_key, const cadre_text_to_image_loader *loader, cadre_reservation *owned,
                                            const cadre_spawn_options *options, cadre_worker_cb on_ready, void *data, cadre_worker_id *out);
 
-/* Loop thread; coalesced, at most one report a turn: step `done` of `total`. */
+/* Loop thread; coalesced, at most one report a turn: step `done` of `total`. The last step may come with on_done alone. */
 typedef void (*cadre_step_cb)(cadre_request *request, uint32_t done, uint32_t total);
 /* Loop thread, exactly once. result is NULL when status < 0, and valid during the call. */
 typedef void (*cadre_image_cb)(cadre_request *request, int status, const cadre_image *result);

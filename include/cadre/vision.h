@@ -18,7 +18,7 @@ CADRE_EXTERN int cadre_spawn_vision(cadre_pool *pool, const char *registry_key, 
 typedef struct cadre_describe_params {
     size_t size;
     const char *key;
-    const char *query;               /* what to say about the pictures */
+    const char *query;               /* what to say about the pictures; not empty */
     const cadre_image_input *images; /* 1 … CADRE_DESCRIBE_IMAGES_MAX, in the order in which the query means them */
     size_t image_count;
     cadre_sampling sampling;

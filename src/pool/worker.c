@@ -242,6 +242,7 @@ void cadre__worker_progress(cadre__worker *worker, const cadre_progress *progres
 {
     cadre_pool *pool = worker->pool;
     if (!worker->context || worker->ended) return;
+    if (worker->managed) worker->model->entry->progress = *progress;
     if (worker->options.stall_timeout_ms != CADRE_NEVER) cadre__pool_deadline(pool, &worker->stall, cadre__ms(worker->options.stall_timeout_ms));
     if (worker->options.on_progress) worker->options.on_progress(pool, worker->id, progress, worker->data);
 }

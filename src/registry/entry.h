@@ -75,6 +75,7 @@ typedef struct cadre__entry {
     cadre__deadline due; /* always set */
 
     /* what it has learnt */
+    cadre_progress progress;      /* the latest that a load of it reported */
     uint64_t load_ns, load_begun; /* a mean; of the load under way */
     uint64_t weights_since;       /* when the load of the weights began */
     uint64_t run_ns;              /* a mean over its requests, from dispatch to answer */
@@ -85,6 +86,8 @@ typedef struct cadre__entry {
     uint64_t evicted_for;      /* the reservation that waits for its weights */
     uint32_t extras;           /* scratch of a plan */
 } cadre__entry;
+
+extern const cadre_progress cadre__no_progress;
 
 /* Something happened to it: have the turn look. */
 void cadre__entry_touch(cadre__entry *entry);

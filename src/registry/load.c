@@ -3,11 +3,15 @@
 #include "memory/ledger.h"
 #include "registry/entry.h"
 
+#include <math.h>
+
 uint64_t cadre__entry_weights_bytes(const cadre__entry *entry)
 {
     if (!entry->weights) return 0;
     return cadre__reservation_bytes(entry->weights->weights ? entry->weights->weights->charge : entry->weights->charge);
 }
+
+const cadre_progress cadre__no_progress = {sizeof(cadre_progress), NAN, 0, 0, ""};
 
 static void release_config(void *data)
 {
@@ -80,6 +84,7 @@ static cadre_future *load_own(const void *loader, cadre_load_context *context)
 
 int cadre__entry_spawn(cadre__entry *entry, cadre_reservation *owned, bool cold)
 {
+    if (!entry->model->loading && !entry->weights_watched) entry->progress = cadre__no_progress;
     cadre__config *config = cadre__config_ref(entry->config);
     cadre__loader loader = {sizeof loader, no_function, config, release_config};
     cadre__spawning spawning = {.entry = entry, .cold = cold, .call = config->backend ? load_worker : load_own};
@@ -111,6 +116,7 @@ static void weights_progress(cadre_future *future, const cadre_progress *progres
 {
     (void)future;
     cadre__entry *entry = data;
+    entry->progress = *progress; /* preloaded ones have no worker */
     CADRE__LIST_FOR (node, &entry->model->workers) cadre__worker_progress(CADRE__CONTAINER(node, cadre__worker, sibling), progress);
 }
 
@@ -164,6 +170,7 @@ int cadre__entry_load_weights(cadre__entry *entry, cadre_reservation *owned, cha
     entry->weights = future;
     entry->weights_since = entry->pool->now;
     entry->weights_watched = true;
+    entry->progress = cadre__no_progress;
     cadre_future_on_progress(future, weights_progress, entry);
     if (entry->spawn.load_timeout_ms != CADRE_NEVER) cadre_future_set_deadline(future, entry->spawn.load_timeout_ms);
     return CADRE_OK;

@@ -414,7 +414,8 @@ static cadre_entry_info describe(const cadre__entry *entry)
                              .requests_done = model->stats.done,
                              .requests_failed = model->stats.failed,
                              .queued = model->queued,
-                             .load_ms = entry->load_ns / CADRE__NS_PER_MS};
+                             .load_ms = entry->load_ns / CADRE__NS_PER_MS,
+                             .progress = model->loading || entry->weights_watched ? entry->progress : cadre__no_progress};
     CADRE__LIST_FOR (node, &model->workers) info.workers_busy += CADRE__CONTAINER(node, cadre__worker, sibling)->state == CADRE_WORKER_PROCESSING;
     for (size_t i = 0; i < entry->pool->account_count; i++) info.resident_bytes += entry->charged[i];
     if (info.state != CADRE_MODEL_FAILED && info.state != CADRE_MODEL_RESTING) return info;
