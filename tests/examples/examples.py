@@ -342,7 +342,7 @@ def documents():
         for name in names
         if name.endswith((".h", ".txt", ".cmake", ".sh")) and "build" not in os.path.relpath(folder, SOURCE).split(os.sep)
     )
-    for document in ("README.md", "docs/guide.md", "docs/architecture.md", "docs/decisions.md", "docs/timeline.md"):
+    for document in ("README.md", "docs/guide.md", "docs/architecture.md", "docs/decisions.md", "docs/timeline.md", "docs/reliability.md"):
         text = read(document)
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             if not target.startswith("http"):

@@ -1,0 +1,74 @@
+/* From the command line to the command. */
+#include "cli.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* Before there is a loop nothing needs to be cleaned up. */
+static void leave(int number)
+{
+    _exit(128 + number);
+}
+
+static void early_signals(void)
+{
+    struct sigaction action;
+    memset(&action, 0, sizeof action);
+    action.sa_handler = leave;
+    sigaction(SIGINT, &action, NULL), sigaction(SIGTERM, &action, NULL);
+}
+
+static int print_version(void)
+{
+    if (app.options.json)
+        printf("{\"version\": \"%s\", \"library\": \"%s\", \"images\": %s}\n", CADRE_VERSION_STRING, cadre_version(), app_has_images ? "true" : "false");
+    else
+        printf("cadre-cli %s, libcadre %s, %s libcadre-images\n", CADRE_VERSION_STRING, cadre_version(), app_has_images ? "with" : "without");
+    return CLI_OK;
+}
+
+/* The library tells a timeline that cannot be written by its log alone. */
+static int check_trace(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0666);
+    if (fd < 0) return complain(CLI_USAGE, "--trace: %s: %s", path, strerror(errno));
+    close(fd);
+    return 0;
+}
+
+static int prepare(void)
+{
+    const struct command *command = app.command;
+    int rc = 0;
+    if (!command->start) return command->prepare();
+    if (command->images && !app_has_images) return app_images(NULL);
+    if (app.options.trace) rc = check_trace(app.options.trace);
+    if (rc == 0) rc = manifest_read();
+    if (rc || manifest.whole) return rc;
+    if (command->capability >= 0) rc = manifest_choose();
+    return rc ? rc : command->prepare();
+}
+
+int main(int argc, char **argv)
+{
+    const char *no_color = getenv("NO_COLOR");
+    early_signals();
+    app.color = !(no_color && *no_color);
+    for (int i = 1; i < argc; i++)
+        if (strcmp(argv[i], "--no-color") == 0) app.color = 0; /* for messages about the command line too */
+    int rc = parse_options(argc, argv, &app.options, &app.command);
+    if (rc) return rc;
+    if (app.options.help) return print_help(app.command);
+    if (app.options.version) return print_version();
+    if (!app.command) {
+        complain(0, "no command");
+        return fputs("Try \"cadre-cli --help\".\n", stderr), CLI_USAGE;
+    }
+    rc = prepare();
+    if (rc || app.done || !app.command->start) return rc;
+    return app_run();
+}
