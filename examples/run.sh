@@ -1,14 +1,15 @@
 #!/bin/sh
 # Builds cadre and runs an example with real models, from a bare Debian 12 or newer.
 #
-# usage: sh examples/run.sh [NAME [ARGUMENT…] | --all]      (quickstart, then registry, without an argument)
-#   NAME    minimal, quickstart, registry, three_loaders, own_model, cancel_and_deadline or embed_in_your_loop
-#           (the last is a server: it listens on 127.0.0.1:7070 until Ctrl-C; talk to it with nc)
+# usage: sh examples/run.sh [NAME [ARGUMENT…] | cli ARGUMENT… | --all]      (quickstart, registry and pictures, without an argument)
+#   NAME    minimal, quickstart, registry, three_loaders, own_model, cancel_and_deadline, pictures or embed_in_your_loop
+#           (pictures: cadre-cli compares, describes and draws some; the last is a server: it listens on 127.0.0.1:7070 until Ctrl-C; talk to it with nc)
 #   ARGUMENT…  for the program, before the manifest or the models that it is given: registry --metrics
+#   cli     cadre-cli with its manifest: sh examples/run.sh cli chat smollm2
 #   --all   all but the server, in that order; stops at the first that fails
-# Installs the packages that the build needs (apt-get, with sudo unless root), fetches llama.cpp and the weights (up to 290 MB once, 165 MB stay; see
-# src/backends/llama/fetch.sh and examples/weights.sh), builds in build/release and runs the example. The manifests lie beside the programs, in
-# build/release/examples; this script puts links to the weights that they name there. Without downloads it takes seconds.
+# Installs the packages that the build needs (apt-get, with sudo unless root), fetches the engines and the weights or makes them (see src/backends/*/fetch.sh
+# and examples/weights.sh; stable-diffusion.cpp is built from source, once, some ten minutes on two cores), builds in build/release and runs the example. The
+# manifests lie beside the programs, in build/release/examples; this script puts links to the weights that they name there. Later runs take seconds.
 
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
@@ -16,28 +17,49 @@ top=$(dirname "$here")
 . "$here/setup.sh"
 
 server=embed_in_your_loop
-programs="minimal quickstart registry three_loaders own_model cancel_and_deadline"
+programs="minimal quickstart registry three_loaders own_model cancel_and_deadline pictures"
 
 case ${1:-} in
 -h | --help)
     sed -n '2,/^$/s/^# \{0,1\}//p' "$0"
     exit 0
     ;;
-'') names="quickstart registry" ;;
+'') names="quickstart registry pictures" ;;
+cli) names=cli && shift ;;
 --all) names=$programs && shift ;;
 *)
     case " $programs $server " in
     *" $1 "*) names=$1 && shift ;;
-    *) fail "unknown example: $1 (one of: $programs $server; or --all)" ;;
+    *) fail "unknown example: $1 (one of: $programs $server; cli; or --all)" ;;
     esac
     ;;
 esac
+
+# cli ARGUMENT… : cadre-cli with its manifest.
+cli() {
+    say "cadre-cli $*"
+    "$examples/cadre-cli/cadre-cli" "$@" --models "$examples/cadre-cli/models.json"
+}
+
+# pictures : looks at some and draws one with each model.
+pictures() {
+    cli embed-image --similarity clip-shapes "$here/pictures/red-circle.png" "$here/pictures/red-circle-elsewhere.png" "$here/pictures/red-square.png" "$here/pictures/blue-square.jpg"
+    cli describe shapes-llava "$here/pictures/red-circle.png"
+    for model in flux-colour sd35-colour; do
+        cli draw "$model" "a red square" --seed 7 -o "$examples/red-square-$model.png"
+    done
+    say "drawn: $examples/red-square-flux-colour.png and $examples/red-square-sd35-colour.png"
+}
 
 # run_example NAME [ARGUMENT…] : with the manifest or the models that it takes.
 run_example() {
     name=$1
     shift
     case $name in
+    pictures | cli)
+        "$name" "$@"
+        return
+        ;;
     minimal) set -- "$examples/models.json" ;;
     registry) set -- "$@" "$examples/registry.json" ;;
     cancel_and_deadline | "$server") set -- "$smollm2" "$@" ;;
@@ -48,20 +70,24 @@ run_example() {
     "$examples/$name" "$@"
 }
 
-# $CADRE_BUILD_PACKAGES is a list.
-install_packages $CADRE_BUILD_PACKAGES
-sh "$top/src/backends/llama/fetch.sh" >/dev/null
+# The package variables are lists.
+install_packages $CADRE_BUILD_PACKAGES $CADRE_BACKEND_PACKAGES
+fetch_engines
+weights=$(sh "$here/weights.sh" all)
 smollm2=$(sh "$here/weights.sh" smollm2)
 minilm=$(sh "$here/weights.sh" minilm)
 
 say "building in build/release"
 cd "$top"
-cmake --preset release -DCADRE_BACKENDS=llama >&2
+cmake --preset release -DCADRE_BACKENDS="$CADRE_ALL_BACKENDS" -DCADRE_IMAGES=ON >&2
 cmake --build build/release >&2
 cd "$OLDPWD"
 examples=$top/build/release/examples
-mkdir -p "$examples/weights"
-ln -sf "$smollm2" "$minilm" "$examples/weights/"
+mkdir -p "$examples/weights" "$examples/cadre-cli/weights"
+printf '%s\n' "$weights" | while read -r file; do
+    ln -sf "$file" "$examples/weights/"
+    ln -sf "$file" "$examples/cadre-cli/weights/"
+done
 
 for name in $names; do
     run_example "$name" "$@"

@@ -13,6 +13,10 @@ set -eu
 # What building cadre with the llama backend needs (libc6-dev is only a recommendation of gcc).
 CADRE_BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libcjson-dev ca-certificates git python3"
 
+# What the pictures and the backends need besides: decoders, Unicode, and a C++ compiler for the engines that are built here.
+CADRE_ALL_BACKENDS="llama;onnx;diffusion"
+CADRE_BACKEND_PACKAGES="g++ libspng-dev libjpeg62-turbo-dev libwebp-dev libutf8proc-dev"
+
 # npm's own client comes as a wheel: 60 MB once, removed after use. Debian's npm package would install 386 packages.
 CADRE_NODE_VERSION=22.20.0
 
@@ -51,6 +55,13 @@ install_packages() (
         fail "apt-get could not install$missing"
     }
 )
+
+# fetch_engines : every engine in the cache. $top is the tree's top.
+fetch_engines() {
+    for fetch in llama onnx diffusion; do
+        sh "$top/src/backends/$fetch/fetch.sh" >/dev/null || exit 1
+    done
+}
 
 # cache_dir : prints the cache folder, which need not exist yet.
 cache_dir() (
@@ -178,6 +189,39 @@ download_pypi() (
     esac
     run_pip "$@"
 )
+
+# fetch_pypi_source NAME VERSION FILE SHA256 : the source archive FILE, as $(cache_dir)/downloads/FILE. None of its code runs.
+fetch_pypi_source() {
+    fetch_file download_pypi_source "$@"
+}
+
+# download_pypi_source FOLDER NAME VERSION FILE : `pip download` would run the archive's setup code, so pip's own parts are asked for the file: its finder knows
+# the configured index, its session the proxies and certificates.
+download_pypi_source() (
+    python=python3
+    python3 -m pip --version >/dev/null 2>&1 || python=/usr/bin/python3
+    TMPDIR="$1" "$python" - "$1" "$2" "$4" <<'PYTHON'
+import sys
+from pip._internal.commands import create_command
+
+folder, name, file = sys.argv[1:]
+command = create_command("download")
+options, _ = command.parse_args(["--no-cache-dir", "--disable-pip-version-check", "--no-binary=:all:", "--ignore-requires-python", name])
+session = command._build_session(options)
+finder = command._build_package_finder(options=options, session=session, ignore_requires_python=True)
+links = [candidate.link for candidate in finder.find_all_candidates(name) if candidate.link.filename == file]
+if not links:
+    sys.exit(f"the package index has no {file} of {name}")
+with session.get(links[0].url_without_fragment, headers={"Accept-Encoding": "identity"}, stream=True) as response, open(f"{folder}/{file}", "wb") as to:
+    response.raise_for_status()
+    for piece in response.iter_content(1 << 16):
+        to.write(piece)
+PYTHON
+)
+
+prepare_pypi_source() {
+    prepare_pypi
+}
 
 # download_npm FOLDER NAME VERSION FILE
 download_npm() (
