@@ -77,6 +77,48 @@ void bench_finish(const bench_args *args)
     bench_note(args, "%.0f s, during which other processes and the hypervisor took %.0f %% of the CPUs", seconds, others);
 }
 
+/* Where the value of an option goes that is taken as it is. */
+typedef struct text_option {
+    const char *name;
+    size_t offset;
+} text_option;
+
+static const text_option text_options[] = {
+    {"--server", offsetof(bench_args, server)},
+    {"--server-same", offsetof(bench_args, server_same)},
+    {"--smollm2", offsetof(bench_args, smollm2)},
+    {"--minilm", offsetof(bench_args, minilm)},
+    {"--engine", offsetof(bench_args, engine)},
+    {"--folder", offsetof(bench_args, folder)},
+    {"--clip-onnx", offsetof(bench_args, clip_onnx)},
+    {"--clip-onnx-large", offsetof(bench_args, clip_onnx_large)},
+    {"--minilm-onnx", offsetof(bench_args, minilm_onnx)},
+    {"--minilm-vocab", offsetof(bench_args, minilm_vocab)},
+    {"--mtmd-cli", offsetof(bench_args, mtmd_cli)},
+    {"--mtmd-cli-own", offsetof(bench_args, mtmd_cli_own)},
+    {"--llava", offsetof(bench_args, llava)},
+    {"--llava-mmproj", offsetof(bench_args, llava_mmproj)},
+    {"--llava-large", offsetof(bench_args, llava_large)},
+    {"--llava-large-mmproj", offsetof(bench_args, llava_large_mmproj)},
+    {"--sd-cli", offsetof(bench_args, sd_cli)},
+    {"--flux", offsetof(bench_args, flux)},
+    {"--sd35", offsetof(bench_args, sd35)},
+    {"--clip-l", offsetof(bench_args, clip_l)},
+    {"--clip-g", offsetof(bench_args, clip_g)},
+    {"--taesd", offsetof(bench_args, taesd)},
+    {"--taesd3", offsetof(bench_args, taesd3)},
+};
+
+static void parse_text(bench_args *args, const char *name, const char *value)
+{
+    for (size_t i = 0; i < sizeof text_options / sizeof *text_options; i++) {
+        if (strcmp(name, text_options[i].name) != 0) continue;
+        memcpy((char *)args + text_options[i].offset, &value, sizeof value);
+        return;
+    }
+    bench_fail("unknown argument: %s", name);
+}
+
 void bench_parse(bench_args *args, int argc, char **argv)
 {
     double own;
@@ -96,20 +138,8 @@ void bench_parse(bench_args *args, int argc, char **argv)
             args->rounds = parse_count(name, value, BENCH_ROUNDS_MAX);
         else if (strcmp(name, "--threads") == 0)
             args->threads = parse_count(name, value, 1024);
-        else if (strcmp(name, "--server") == 0)
-            args->server = value;
-        else if (strcmp(name, "--server-same") == 0)
-            args->server_same = value;
-        else if (strcmp(name, "--smollm2") == 0)
-            args->smollm2 = value;
-        else if (strcmp(name, "--minilm") == 0)
-            args->minilm = value;
-        else if (strcmp(name, "--engine") == 0)
-            args->engine = value;
-        else if (strcmp(name, "--folder") == 0)
-            args->folder = value;
         else
-            bench_fail("unknown argument: %s", name);
+            parse_text(args, name, value);
     }
 }
 

@@ -21,10 +21,18 @@ typedef struct bench_args {
     const char *minilm;
     const char *engine; /* folder of the engine's libraries */
     const char *folder; /* where files may be written */
+    /* image, shared; `_large` here and below: NULL: that part of the case is left out */
+    const char *clip_onnx, *clip_onnx_large;
+    const char *minilm_onnx, *minilm_vocab;
+    /* vision */
+    const char *mtmd_cli, *mtmd_cli_own; /* llama-mtmd-cli with the backend's own CPU modules; with those of its own build; NULL: none */
+    const char *llava, *llava_mmproj, *llava_large, *llava_large_mmproj;
+    /* draw */
+    const char *sd_cli;                                         /* the command-line program of stable-diffusion.cpp */
+    const char *flux, *sd35, *clip_l, *clip_g, *taesd, *taesd3; /* clip_g may be NULL */
 } bench_args;
 
-/* --json --rounds N --threads N --server FILE --server-same FILE --smollm2 FILE --minilm FILE --engine FOLDER --folder FOLDER; ends the program on anything
- * else. */
+/* --json, --rounds N, --threads N, and --NAME VALUE for each member above, with hyphens; ends the program on anything else. */
 void bench_parse(bench_args *args, int argc, char **argv);
 
 /* Last: a note of how busy other processes kept the CPUs meanwhile, which is what the spreads come from. Children must have been waited for. */

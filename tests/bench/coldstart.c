@@ -120,7 +120,7 @@ int main(int argc, char **argv)
     int no_warmup_won = 0;
     bench_parse(&args, argc, argv);
     engine_need(args.smollm2, "--smollm2");
-    engine_open(&s.host, &args);
+    engine_open(&s.host, &args, NULL);
     for (int i = 0; args.server && i < 2; i++) s.routers[i] = start_router(&args, i);
     bench_row_init(&row, "coldstart", "ms", args.server ? "llama-server, router mode" : NULL, "ratio <= 0.5", "first_token");
     bench_note(&args, "%d engine threads on every side%s", args.threads, args.server ? "" : "; no llama-server: no ratio");

@@ -237,7 +237,7 @@ int main(int argc, char **argv)
     cadre_llama_options options = CADRE_LLAMA_OPTIONS_INIT;
     bench_parse(&args, argc, argv);
     options.path = engine_need(args.minilm, "--minilm");
-    engine_open(&s.host, &args);
+    engine_open(&s.host, &args, NULL);
     engine_spawn(&s.host, &args, &options, CADRE_TEXT_EMBEDDING);
     engine_wait_ready(&s.host);
     s.floor = bare_open(args.minilm, CLIENTS, TEXT_TOKENS, args.threads, 1, 0);

@@ -184,7 +184,7 @@ int main(int argc, char **argv)
     options.path = engine_need(args.smollm2, "--smollm2");
     options.context_length = CONTEXT;
     options.slots = SLOTS;
-    engine_open(&s.host, &args);
+    engine_open(&s.host, &args, NULL);
     engine_spawn(&s.host, &args, &options, CADRE_TEXT_TO_TEXT);
     engine_wait_ready(&s.host);
     s.floor = bare_open(args.smollm2, SLOTS, CONTEXT, args.threads, 0, 0);
