@@ -109,8 +109,8 @@ ensure_minilm() { ensure "$minilm" "$minilm_sha" make_minilm; }
 ensure_minilm_onnx() { ensure "$minilm_onnx" "$minilm_onnx_sha" make_minilm; }
 ensure_vocabulary() { ensure vocab.txt "$vocabulary_sha" make_minilm; }
 ensure_smollm2() { ensure SmolLM2-135M-Instruct.Q4_1.gguf b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53 make_smollm2; }
-ensure_llava() { ensure shapes-llava.gguf a705fcc48122924be64b55899c25dbb14f70da196613febac01570d747a01a87 make_copy; }
-ensure_llava_mmproj() { ensure shapes-llava-mmproj.gguf 001580af7682c161acec6ef37ba67ac123889f770a0e90cda7aacc55f942a085 make_copy; }
+ensure_llava() { ensure shapes-llava.gguf 7e3c0a06592c70881e7814e2bf5f9f7f5f98ce253c77bd1dfdfc6a98ce75e5ea make_copy; }
+ensure_llava_mmproj() { ensure shapes-llava-mmproj.gguf 83313ded35fd01a31f809c10cab3d3bebf31c14edfefe92e1923dfa0b2e5af4f make_copy; }
 ensure_clip() { ensure clip-shapes.onnx 27ee959d61800eba579b8b4ffcadd796931259e6ffe1960250dfbcc63cdb9068 make_copy; }
 ensure_clip_336() { ensure clip-shapes-336.onnx 497b9a6c2a8d3945c439b17dbf1f27f6c07d02298d0de9d3a1f4df4e51d48f8d make_copy; }
 ensure_flux() { ensure flux-colour.gguf 0cc05dbb60d87359ea0a62984f875df4512fc822b1ced5bed0fde6806c8fb8df make_colour; }

@@ -11,9 +11,9 @@ of 56 pixels, width 64; the output of the block before the last, without the cla
 GELU ("mlp"), and a llama language model (2 blocks, width 64, RMS norm, rotary positions in adjacent pairs, SwiGLU). The language model's tokens are a
 SentencePiece vocabulary with byte fallback: single characters, and a few words, each reachable by merging letter after letter.
 
-It is trained on "user: <picture>QUESTION assistant:" with the answer "a COLOUR SHAPE", six colours and three shapes (examples/pictures/shapes.py), in turn
-with the class token where LLaVA has it and where llama.cpp v0.5.0 has it. README.md tells how the committed files were trained. Training again gives other
-weights, as torch's floats differ from machine to machine.
+Whatever is asked, in whichever form (`random_prompt`), it is trained to answer "a COLOUR SHAPE", six colours and three shapes (examples/pictures/shapes.py),
+in turn with the class token where LLaVA has it and where llama.cpp v0.5.0 has it. README.md tells how the committed files were trained. Training again gives
+other weights, as torch's floats differ from machine to machine.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ import math
 import os
 import struct
 import sys
+from collections import Counter
+from typing import NamedTuple
 
 import numpy as np
 
@@ -43,7 +45,19 @@ EPSILON = 1e-5
 WORDS = (
     "a an the is of in on and red green blue yellow white black square circle triangle image picture what colour shape describe this it user assistant"
 ).split()
-QUESTIONS = ("what is in the image?", "describe the picture.", "describe this image", "what is this?", "what colour is the shape?")
+QUESTIONS = (
+    "what is in the image?", "what is in the picture?", "describe the picture.", "describe this image", "what is this?", "what colour is the shape?",
+    "what do you see?", "what can you see in this picture?", "which colour and which shape is it?", "describe the image in a few words.",
+    "tell me what this shows", "describe it",
+)  # fmt: skip
+# Of these, and of words made of random letters, questions are made that mean nothing, so that no question is quite unknown.
+OTHER_WORDS = (
+    "a an the is of in on and image picture what colour shape describe this it there one for me tell about please can you see name say show which who where "
+    "how many photo object thing do does we have here look at answer short sentence word form kind would like to know your"
+).split()
+# What stands around a question with its picture: nothing most of the time, else a chat template.
+TEMPLATES = (("user: ", " assistant:"), ("USER: ", " ASSISTANT:"), ("User: ", "\nAssistant:"), ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n"))
+PLACES = ("first", "middle", "last")
 CHAT_TEMPLATE = (
     "{% for m in messages %}{% if m['role'] == 'user' %}user: {{ m['content'] }} assistant:{% else %} {{ m['content'] }}{{ eos_token }}{% endif %}{% endfor %}"
 )
@@ -85,13 +99,16 @@ class Vocabulary:
             self.types.append(kind)
 
     def encode(self, text: str) -> list[int]:
-        """As SentencePiece merges here: the longest known beginning of a word, then single characters."""
+        """As SentencePiece merges here: the longest known beginning of a word, then single characters, or the bytes of those that are no tokens."""
+        if not text:
+            return []
         text, numbers, start = SPACE + text.replace(" ", SPACE), [], 0
         while start < len(text):
             length = 1
             while text[start] == SPACE and text[start : start + length + 1] in self.numbers and start + length < len(text):
                 length += 1
-            numbers.append(self.numbers[text[start : start + length]])
+            part = text[start : start + length]
+            numbers += [self.numbers[part]] if part in self.numbers else [self.numbers[f"<0x{byte:02X}>"] for byte in part.encode()]
             start += length
         return numbers
 
@@ -231,6 +248,14 @@ def read_files(language_path: str, vision_path: str) -> dict[str, np.ndarray]:
 # The model in torch
 
 
+class Prompt(NamedTuple):
+    """The text around a picture."""
+
+    form: str
+    before: str
+    after: str
+
+
 class Model:
     """The forward pass, as llama.cpp and libmtmd compute it."""
 
@@ -297,23 +322,47 @@ class Model:
             x = x + self.linear(gate * self.linear(y, name + "ffn_up"), name + "ffn_down")
         return self.linear(self.rms_norm(x, "output_norm"), "output")
 
-    def logits(self, pictures, question: str, answers, class_last: bool):
-        """Of the tokens that follow the question and the answers so far, one answer a picture."""
-        torch, count = self.torch, pictures.shape[0]
-        before = torch.tensor([[BEGIN] + VOCABULARY.encode("user: ")] * count)
-        after = torch.tensor([VOCABULARY.encode(question + " assistant:")] * count)
-        x = torch.cat([self.embed(before), self.vision(pictures, class_last), self.embed(after), self.embed(answers)], 1)
+    def logits(self, seen, prompt: Prompt, answers):
+        """Of the tokens that follow the prompt and the answers so far, one answer for each picture that `vision` has seen. The texts before and after a
+        picture are tokenised by themselves, as libmtmd does it."""
+        torch, count = self.torch, seen.shape[0]
+        before = torch.tensor([[BEGIN] + VOCABULARY.encode(prompt.before)] * count)
+        after = torch.tensor([VOCABULARY.encode(prompt.after)] * count, dtype=torch.long)
+        x = torch.cat([self.embed(before), seen, self.embed(after), self.embed(answers)], 1)
         return self.language(x)[:, -1 - answers.shape[1] :]
 
 
 # Training and measuring
 
 
+def random_question(random: np.random.Generator) -> str:
+    if random.random() < 0.7:
+        question = str(random.choice(QUESTIONS)).rstrip("?.")
+    else:
+        letters = "".join(random.choice(list("abcdefghijklmnopqrstuvwxyz"), random.integers(1, 9)))
+        words = [str(word) for word in random.choice(OTHER_WORDS, random.integers(1, 8))] + [letters] * random.integers(0, 2)
+        question = " ".join(random.permutation(words))
+    letters = random.random()
+    question = question[0].upper() + question[1:] if letters < 0.5 else question.upper() if letters < 0.55 else question
+    return question + str(random.choice(("?", ".", "", "!"), p=(0.4, 0.3, 0.25, 0.05)))
+
+
+def random_prompt(random: np.random.Generator) -> Prompt:
+    question, place = random_question(random), str(random.choice(PLACES, p=(0.6, 0.2, 0.2)))
+    words, space = question.split(" "), str(random.choice(("", " ", "\n"), p=(0.6, 0.2, 0.2)))
+    cut = random.integers(1, len(words)) if len(words) > 1 else 0
+    split = {"first": ("", space + question), "middle": (" ".join(words[:cut]) + " ", " ".join(words[cut:])), "last": (question + space, "")}[place]
+    if random.random() < 0.6:
+        return Prompt("bare, picture " + place, *split)
+    opening, closing = TEMPLATES[random.choice(len(TEMPLATES), p=(0.55, 0.15, 0.15, 0.15))]
+    return Prompt("template, picture " + place, opening + split[0], split[1] + closing)
+
+
 def sample(random: np.random.Generator) -> tuple[np.ndarray, str, str]:
     colour, shape = random.choice(list(shapes.COLOURS)), random.choice(shapes.SHAPES)
     place = shapes.random_place(random, IMAGE, 11 / IMAGE, 22 / IMAGE)
     near, grey = shapes.near(random, shapes.COLOURS[colour]), shapes.random_grey(random, 110, 150)
-    picture = shapes.draw(near, shape, IMAGE, place, grey, softness=random.uniform(0, 2))
+    picture = shapes.draw(near, shape, IMAGE, place, grey, softness=max(0, random.uniform(-0.5, 2)))
     return shapes.finish(picture, random.normal(0, random.uniform(0, 4) / 255, picture.shape).astype(np.float32)), colour, shape
 
 
@@ -333,22 +382,28 @@ def initial_weights(torch) -> dict:
     return weights
 
 
-def train(output: str, steps: int, batch: int, start: str) -> None:
+PROMPTS = 4  # in a step; pictures with one prompt go through the model together
+
+
+def train(output: str, steps: int, batch: int, rate: float, seed: int, start: str) -> None:
     import torch
 
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     torch.set_num_threads(1)
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     weights = {name: torch.tensor(array) for name, array in np.load(start).items()} if start else initial_weights(torch)
     for tensor in weights.values():
         tensor.requires_grad_(True)
     model = Model(torch, weights)
-    optimiser = torch.optim.AdamW(list(weights.values()), lr=2e-3, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, 3e-3, total_steps=steps, pct_start=0.1)
+    optimiser = torch.optim.AdamW(list(weights.values()), lr=rate, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, rate, total_steps=steps, pct_start=0.1)
     for step in range(steps):
         pictures, colours, forms = zip(*(sample(random) for _ in range(batch)))
         wanted = torch.tensor([VOCABULARY.encode(f"a {colour} {form}") + [END] for colour, form in zip(colours, forms)])
-        logits = model.logits(normalised(torch, pictures), QUESTIONS[step % len(QUESTIONS)], wanted[:, :-1], class_last=step % 2 == 1)
+        seen = model.vision(normalised(torch, pictures), class_last=step % 2 == 1)
+        together = max(1, batch // PROMPTS)
+        parts = zip(seen.split(together), wanted.split(together))
+        logits = torch.cat([model.logits(part, random_prompt(random), answers[:, :-1]) for part, answers in parts])
         loss = torch.nn.functional.cross_entropy(logits.flatten(0, 1), wanted.flatten())
         optimiser.zero_grad()
         loss.backward()
@@ -361,11 +416,12 @@ def train(output: str, steps: int, batch: int, start: str) -> None:
             np.savez(output, **{name: tensor.detach().numpy() for name, tensor in weights.items()})
 
 
-def caption(torch, model: Model, picture: np.ndarray, question: str, class_last: bool) -> str:
+def caption(torch, model: Model, picture: np.ndarray, prompt: Prompt, class_last: bool) -> str:
     numbers: list[int] = []
+    seen = model.vision(normalised(torch, [picture]), class_last)
     while len(numbers) < 16 and END not in numbers:
         answers = torch.tensor([numbers], dtype=torch.long).view(1, len(numbers))
-        numbers.append(int(model.logits(normalised(torch, [picture]), question, answers, class_last)[0, -1].argmax()))
+        numbers.append(int(model.logits(seen, prompt, answers)[0, -1].argmax()))
     return VOCABULARY.decode([number for number in numbers if number != END])
 
 
@@ -376,20 +432,23 @@ def evaluate(language_path: str, vision_path: str, count: int, seed: int, folder
     random = np.random.default_rng(seed)
     model = Model(torch, {name: torch.tensor(array) for name, array in read_files(language_path, vision_path).items()})
     samples = [sample(random) for _ in range(count)]
+    prompts = [random_prompt(random) for _ in range(count)]
     for number, (picture, colour, shape) in enumerate(samples):
         if folder:
             shapes.write_png(os.path.join(folder, f"{number:03}-{colour}-{shape}.png"), picture)
     for class_last in (False, True):
-        exact = right_colour = 0
-        for number, (picture, colour, shape) in enumerate(samples):
+        exact, right_colour = Counter(), 0
+        for number, ((picture, colour, shape), prompt) in enumerate(zip(samples, prompts)):
             with torch.no_grad():
-                answer = caption(torch, model, picture, QUESTIONS[number % len(QUESTIONS)], class_last)
-            exact += answer == f"a {colour} {shape}"
+                answer = caption(torch, model, picture, prompt, class_last)
+            exact[prompt.form] += answer == f"a {colour} {shape}"
             right_colour += colour in answer.split()
             if answer != f"a {colour} {shape}":
-                print(f"picture {number}, a {colour} {shape}: {answer!r}")
+                print(f"picture {number}, a {colour} {shape}, {prompt.before!r} <picture> {prompt.after!r}: {answer!r}")
         order = "last (llama.cpp v0.5.0)" if class_last else "first (LLaVA)"
-        print(f"class token {order}: of {count} pictures of seed {seed}, {exact} captions exact, {right_colour} with the right colour")
+        print(f"class token {order}: of {count} pictures of seed {seed}, {exact.total()} captions exact, {right_colour} with the right colour")
+        for form, asked in sorted(Counter(prompt.form for prompt in prompts).items()):
+            print(f"    {form}: {exact[form]} of {asked}")
 
 
 def main() -> int:
@@ -399,6 +458,8 @@ def main() -> int:
     command.add_argument("output", help="the .npz file to write")
     command.add_argument("--steps", type=int, default=3000)
     command.add_argument("--batch", type=int, default=24)
+    command.add_argument("--rate", type=float, default=3e-3, help="the highest learning rate of the run")
+    command.add_argument("--seed", type=int, default=0)
     command.add_argument("--start", default="", help="a .npz file to go on from")
     command = commands.add_parser("export", help="writes the two GGUF files")
     command.add_argument("weights", help="the .npz file of train")
@@ -412,7 +473,7 @@ def main() -> int:
     command.add_argument("--write", metavar="FOLDER", default="", help="also write the pictures there, as PNG")
     arguments = parser.parse_args()
     if arguments.command == "train":
-        train(arguments.output, arguments.steps, arguments.batch, arguments.start)
+        train(arguments.output, arguments.steps, arguments.batch, arguments.rate, arguments.seed, arguments.start)
     elif arguments.command == "export":
         export(dict(np.load(arguments.weights)), arguments.language, arguments.vision)
     else:

@@ -31,7 +31,8 @@ void cadre__llama_pace_note(cadre__llama_pace *pace, int32_t tokens, int32_t thr
     cadre__llama_lane *lane = lane_of(pace, tokens);
     if (lane->share <= 1 || (threads != 1 && threads != lane->share)) return;
     double *mean = &lane->cost[threads != 1], cost = (double)nanoseconds / (double)tokens;
-    *mean = *mean > 0 ? *mean * 0.75 + cost * 0.25 : cost;
+    /* A better figure counts in full: the first decode of a size is a cold one, and must not decide for the next 64. */
+    *mean = *mean > 0 && cost > *mean ? *mean * 0.75 + cost * 0.25 : cost;
     if (lane->left > 0) lane->left--;
     if (lane->cost[0] <= 0 || lane->cost[1] <= 0) return;
     bool single = lane->cost[1] > lane->cost[0] * MARGIN;

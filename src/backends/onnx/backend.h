@@ -35,6 +35,8 @@ const OrtMemoryInfo *cadre__onnx_memory_info(void);
 void cadre__onnx_memory_mark(void);
 uint64_t cadre__onnx_memory_peak(void);
 uint64_t cadre__onnx_memory_held(void);
+/* Any thread. Gives back what is kept for later batches. */
+void cadre__onnx_memory_trim(void);
 
 /* ---- options.c ---- */
 

@@ -15,6 +15,7 @@ void cadre__onnx_runner_clear(cadre__onnx_runner *runner)
 {
     if (runner->options) runner->weights->api->ReleaseRunOptions(runner->options);
     runner->options = NULL;
+    cadre__onnx_memory_trim(); /* a worker goes, and what was charged for its batches */
 }
 
 typedef struct feed {

@@ -7,8 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TRIAL_SHORT 8
-#define TRIAL_LONG 64
+#define TRIAL_SHORT 128
+#define TRIAL_LONG 512
 
 /* What a load works on. */
 typedef struct loading {
@@ -243,6 +243,7 @@ void cadre__onnx_weights_destroy(void *payload)
     cadre__onnx_weights *w = payload;
     if (!w) return;
     if (w->session) w->api->ReleaseSession(w->session);
+    cadre__onnx_memory_trim();
     cadre__onnx_watch_destroy(w->watch);
     cadre__onnx_threads_destroy(w->threads);
     cadre__onnx_vocabulary_destroy(w->vocabulary);
