@@ -7,7 +7,9 @@
  *   cadre/worker.h    what loaders and operations may call, spawn options, worker and model information
  *   cadre/request.h   what all requests share; then one header per capability:
  *   cadre/text_to_text.h  cadre/text_embedding.h  cadre/image_embedding.h  cadre/vision.h  cadre/text_to_image.h
- *   cadre/future.h  cadre/weights.h  cadre/memory.h  cadre/error.h */
+ *   cadre/future.h  cadre/weights.h  cadre/memory.h  cadre/error.h
+ *
+ * A host includes <uv.h> itself, whose declarations need POSIX: compile with -std=gnu11, or the compiler's default. */
 #ifndef CADRE_H
 #define CADRE_H
 

@@ -44,7 +44,7 @@ typedef struct cadre_embed_images_params {
     const cadre_image_input *images; /* 1 … CADRE_EMBED_IMAGES_MAX */
     size_t count;
     cadre_request_options options;
-    cadre_embeddings_cb on_done; /* required; row i belongs to picture i */
+    cadre_embeddings_cb on_done; /* required (cadre/text_embedding.h); row i belongs to picture i */
     void *data;
 } cadre_embed_images_params;
 #define CADRE_EMBED_IMAGES_PARAMS_INIT                                                                                                                         \

@@ -50,8 +50,8 @@ typedef struct cadre_images_options {
 CADRE_EXTERN int cadre_images_decoder(const cadre_images_options *options, cadre_image_decoder *out);
 
 /* Any thread; blocks for as long as it computes. Without a pool: the same decoder. `detail` (may be NULL) gets the reason of CADRE_EINPUT and CADRE_ENOMEM,
- * NUL-terminated and cut to detail_size. pixels->free frees them. CADRE_EINVAL, CADRE_EINPUT, CADRE_ENOMEM; on an error nothing is kept, and *out and *pixels
- * are empty. */
+ * NUL-terminated and cut to detail_size. pixels->free frees them. CADRE_EINVAL, CADRE_EINPUT, CADRE_ENOMEM; CADRE_ENOTSUP: libwebp is of another version; on an
+ * error nothing is kept, and *out and *pixels are empty. */
 CADRE_EXTERN int cadre_images_decode(const cadre_images_options *options, const void *bytes, size_t length, cadre_image *out, cadre_blob *pixels, char *detail,
                                      size_t detail_size);
 

@@ -23,7 +23,7 @@ typedef struct cadre_describe_params {
     size_t image_count;
     cadre_sampling sampling;
     cadre_request_options options;
-    cadre_text_cb on_text;       /* NULL: the whole text comes with on_done */
+    cadre_text_cb on_text;       /* NULL: the whole text comes with on_done. An answer may begin with a space, as the model's tokens do */
     cadre_generation_cb on_done; /* required */
     void *data;
 } cadre_describe_params;

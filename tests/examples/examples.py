@@ -330,7 +330,8 @@ def documents():
         return "\n".join(line.strip() for line in text.strip().splitlines())
 
     for language, ending in (("c", ".c"), ("json", ".json")):
-        sources = [flat(read(os.path.join("examples", name))) for name in os.listdir(os.path.join(SOURCE, "examples")) if name.endswith(ending)]
+        folders = ("examples", "examples/cadre-cli")
+        sources = [flat(read(os.path.join(folder, name))) for folder in folders for name in os.listdir(os.path.join(SOURCE, folder)) if name.endswith(ending)]
         for block in blocks("docs/guide.md", language):
             expect(f"docs/guide.md: {block.splitlines()[0].strip()} … is in an example", any(flat(block) in source for source in sources))
 
