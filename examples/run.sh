@@ -35,10 +35,10 @@ cli) names=cli && shift ;;
     ;;
 esac
 
-# cli ARGUMENT… : cadre-cli with its manifest.
+# cli ARGUMENT… : cadre-cli with its manifest, which another --models replaces.
 cli() {
     say "cadre-cli $*"
-    "$examples/cadre-cli/cadre-cli" "$@" --models "$examples/cadre-cli/models.json"
+    "$examples/cadre-cli/cadre-cli" --models "$examples/cadre-cli/models.json" "$@"
 }
 
 # pictures : looks at some and draws one with each model.
@@ -56,10 +56,11 @@ run_example() {
     name=$1
     shift
     case $name in
-    pictures | cli)
-        "$name" "$@"
+    pictures)
+        pictures "$@"
         return
         ;;
+    cli) exec "$examples/cadre-cli/cadre-cli" --models "$examples/cadre-cli/models.json" "$@" ;; # Ctrl-C is for it alone
     minimal) set -- "$examples/models.json" ;;
     registry) set -- "$@" "$examples/registry.json" ;;
     cancel_and_deadline | "$server") set -- "$smollm2" "$@" ;;
@@ -70,6 +71,7 @@ run_example() {
     "$examples/$name" "$@"
 }
 
+CADRE_CACHE=$(cache_dir) && export CADRE_CACHE # it may be relative, and folders change
 # The package variables are lists.
 install_packages $CADRE_BUILD_PACKAGES $CADRE_BACKEND_PACKAGES
 fetch_engines

@@ -21,21 +21,20 @@ set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 . "$here/setup.sh"
 
-# verified FILE SHA256 : is it there and correct? Removes it if it is damaged.
-verified() (
-    [ -e "$1" ] || exit 1
-    [ "$(sha256_of "$1")" != "$2" ] || exit 0
-    say "$1 is damaged or of another version: making it again"
-    log=$(rm -rf "$1" 2>&1) || explain "$weights" "$log" "cannot remove $1"
-    exit 1
-)
+# verified FILE SHA256 : is it there and correct? Another script may be at work on it: nothing is removed here.
+verified() {
+    [ -f "$1" ] && [ "$(sha256_of "$1")" = "$2" ]
+}
 
 # ensure NAME SHA256 MAKER : MAKER makes CACHE/weights/NAME, unless it is there or another script made it meanwhile. Prints its path.
 ensure() (
     file=$weights/$1
     if ! verified "$file" "$2"; then
         lock_cache
-        verified "$file" "$2" || "$3" "$1" "$2" || exit 1
+        if ! verified "$file" "$2"; then
+            [ ! -e "$file" ] || say "$file is damaged or of another version: making it again"
+            "$3" "$1" "$2" || exit 1
+        fi
     fi
     printf '%s\n' "$file"
 )
@@ -43,6 +42,7 @@ ensure() (
 # publish PART SHA256 NAME SOURCE : checks what was made of SOURCE and gives it its name.
 publish() {
     check_sha256 "$1" "$2" "$3 (made from $4)" || exit 1
+    [ ! -d "$weights/$3" ] || rm -rf "${weights:?}/$3"
     log=$(mv -f "$1" "$weights/$3" 2>&1) || explain "$weights" "$log" "cannot rename $3"
 }
 

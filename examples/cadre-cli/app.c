@@ -15,7 +15,9 @@
 
 struct app app;
 
-static uv_signal_t sigint, sigterm;
+static uv_signal_t sigint, sigterm, sighup;
+static uv_timer_t deadline; /* up to the first request; a request has its own */
+static uv_thread_t loop_thread;
 static int abandoned;
 
 /* ---- the end ---- */
@@ -100,18 +102,61 @@ void app_refused(int status)
 cadre_request_options app_request_options(void)
 {
     cadre_request_options options = CADRE_REQUEST_OPTIONS_INIT;
-    if (!isnan(app.options.timeout)) options.timeout_ms = (int64_t)(app.options.timeout * 1000 + 0.5);
+    if (isnan(app.options.timeout)) return options;
+    options.timeout_ms = (int64_t)(app.options.timeout * 1000 + 0.5);
+    if (uv_is_active((uv_handle_t *)&deadline)) {
+        uint64_t left = uv_timer_get_due_in(&deadline);
+        uv_timer_stop(&deadline);
+        options.timeout_ms = left > 0 ? (int64_t)left : 1;
+    }
     return options;
+}
+
+void app_loaded(void)
+{
+    uv_timer_stop(&deadline);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    (void)timer;
+    if (app.ending) return;
+    if (app.on_timeout)
+        app.on_timeout();
+    else
+        app_fail(CLI_TIMEOUT, CADRE_ETIMEDOUT, "--timeout: loading takes longer");
+}
+
+static void init_deadline(void)
+{
+    uv_timer_init(&app.loop, &deadline);
+    if (!isnan(app.options.timeout)) uv_timer_start(&deadline, on_deadline, (uint64_t)(app.options.timeout * 1000 + 0.5), 0);
+    uv_unref((uv_handle_t *)&deadline);
 }
 
 /* ---- what the pool tells ---- */
 
-/* Any thread; one call writes the whole line. */
+/* The log alone tells that the timeline is not written; all else that goes wrong is told by whom it concerns. */
+static int told_by_log_alone(const char *message)
+{
+    size_t length = app.options.trace ? strlen(app.options.trace) : 0;
+    return length > 0 && strncmp(message, app.options.trace, length) == 0 && strncmp(message + length, ": the trace", 11) == 0;
+}
+
+/* Any thread; one call writes the whole line. The bar is the loop's. */
 static void on_log(cadre_log_level level, const char *message, void *data)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug"};
+    uv_thread_t self = uv_thread_self();
+    struct buffer line = {NULL, 0, 0};
     (void)data;
-    fprintf(stderr, "cadre-cli: %s: %s\n", levels[(unsigned)level < 4 ? level : 3], message);
+    if (!app.options.verbose && !told_by_log_alone(message)) return;
+    buffer_print(&line, "cadre-cli: %s: %s\n", levels[(unsigned)level < 4 ? level : 3], message);
+    if (uv_thread_equal(&self, &loop_thread))
+        out_message(line.data, line.length);
+    else
+        fwrite(line.data, 1, line.length, stderr);
+    free(line.data);
 }
 
 static void on_event(cadre_pool *pool, const cadre_event *event, void *data)
@@ -143,7 +188,8 @@ static int make_pool(void)
 {
     cadre_pool_options options = CADRE_POOL_OPTIONS_INIT;
     options.on_event = on_event;
-    if (app.options.verbose) options.log = on_log;
+    options.log = on_log;
+    if (!app.options.verbose) options.log_level = CADRE_LOG_WARN;
     if (app.options.memory > 0) options.memory_bytes = app.options.memory;
     if (app.options.cores > 0) options.cores = (int32_t)app.options.cores;
     options.trace_path = app.options.trace;
@@ -158,13 +204,17 @@ int app_run(void)
     int rc = uv_loop_init(&app.loop);
     if (rc != 0) return complain(CLI_FAILED, "no loop: %s", uv_strerror(rc));
     signal(SIGPIPE, SIG_IGN);
+    loop_thread = uv_thread_self();
     init_signal(&sigint, SIGINT), init_signal(&sigterm, SIGTERM);
+    if (app.hears_hangup) init_signal(&sighup, SIGHUP);
     progress_init();
+    init_deadline();
     app.exit_code = make_pool();
     if (app.pool) manifest_add();
     uv_run(&app.loop, UV_RUN_DEFAULT);
     progress_close();
-    uv_close((uv_handle_t *)&sigint, NULL), uv_close((uv_handle_t *)&sigterm, NULL);
+    uv_close((uv_handle_t *)&sigint, NULL), uv_close((uv_handle_t *)&sigterm, NULL), uv_close((uv_handle_t *)&deadline, NULL);
+    if (app.hears_hangup) uv_close((uv_handle_t *)&sighup, NULL);
     uv_run(&app.loop, UV_RUN_DEFAULT);
     if (abandoned) _exit(app.exit_code); /* its thread may still be at work */
     rc = uv_loop_close(&app.loop);

@@ -43,12 +43,13 @@ cadre_sampling sampling_make(void)
 
 void stream_begin(struct stream *out)
 {
-    *out = (struct stream){0, 0, uv_hrtime(), 0};
+    *out = (struct stream){.begun = uv_hrtime()};
 }
 
 void stream_text(struct stream *out, const char *text, size_t length)
 {
     if (length == 0) return;
+    size_t spaces = out->trim && out->bytes == 0 ? strspn(text, " ") : 0;
     if (out->bytes == 0) out->first = uv_hrtime();
     out->bytes += length;
     out->open_line = text[length - 1] != '\n';
@@ -59,7 +60,7 @@ void stream_text(struct stream *out, const char *text, size_t length)
         buffer_add(&line, "}\n", 2);
         out_buffer(&line);
     } else {
-        out_write(text, length);
+        out_write(text + spaces, length - spaces);
     }
 }
 

@@ -17,6 +17,7 @@ enum exit_code {
     CLI_USAGE = 2,
     CLI_LOAD = 3,
     CLI_TIMEOUT = 4,
+    CLI_HUNG_UP = 129,
     CLI_INTERRUPTED = 130,
     CLI_CLOSED_STDOUT = 141,
     CLI_TERMINATED = 143
@@ -132,8 +133,10 @@ struct app {
     int exit_code, ending, color;
     int signals;
     int done;                  /* `prepare` did it all */
+    int hears_hangup;          /* SIGHUP is not ignored, as nohup has it */
     int (*on_interrupt)(void); /* 1: it was for the command alone, and the program goes on */
     void (*on_end)(void);      /* the command closes its handles */
+    void (*on_timeout)(void);  /* instead of the failure: --timeout is over before a request has been made */
     void (*at_once)(void);     /* before the process ends at once: removes what must not stay */
 };
 extern struct app app;
@@ -146,7 +149,9 @@ void app_fail(int code, int status, const char *detail);
 /* For on_done, and for a refused request: the right code for `status`. */
 void app_request_failed(const cadre_request *request, int status);
 void app_refused(int status);
+/* The deadline is what --timeout leaves. From then on each request has its own, and nothing else has one. */
 cadre_request_options app_request_options(void);
+void app_loaded(void); /* the time so far does not count for the requests that come */
 extern const int app_has_images;
 int app_images(cadre_pool_options *options); /* images.c: the decoder, or an exit code after a message */
 
@@ -199,6 +204,7 @@ void progress_close(void);
 struct stream { /* an answer that comes piece by piece: chat.c */
     size_t bytes;
     int open_line; /* the last byte was no newline */
+    int trim;      /* as text, spaces at its beginning are left out */
     uint64_t begun, first;
 };
 void stream_begin(struct stream *stream);

@@ -48,6 +48,7 @@ void describe_start(void)
     params.on_text = on_text;
     params.on_done = on_done;
     stream_begin(&stream);
+    stream.trim = 1; /* such models begin with one */
     int rc = cadre_describe(app.pool, &params, &app.request);
     free(pictures); /* copied */
     if (rc != 0) app_refused(rc);

@@ -2,7 +2,7 @@
 #include "cli.h"
 
 static const char exit_codes[] = "Exit codes: 0 done; 1 the request failed; 2 the command line is wrong; 3 the manifest or the model cannot be loaded;\n"
-                                 "4 timed out; 130 Ctrl-C; 143 terminated; 141 standard output was closed.\n";
+                                 "4 timed out; 129 hung up; 130 Ctrl-C; 143 terminated; 141 standard output was closed.\n";
 
 /* Those of one command alone (bit), or those of every command (EVERY). */
 static void print_options(uint32_t bit, const char *title)

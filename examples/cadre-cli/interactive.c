@@ -194,6 +194,7 @@ static void on_loaded(cadre_pool *pool, int status, const char *detail, void *da
 {
     (void)pool, (void)data;
     if (app.ending) return;
+    app_loaded();
     if (status < 0) {
         app_fail(CLI_LOAD, status, detail);
         return;

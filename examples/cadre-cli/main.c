@@ -14,12 +14,31 @@ static void leave(int number)
     _exit(128 + number);
 }
 
+/* A closed standard descriptor would become one of the loop's, and libuv ends the process when it closes that. Those that are opened here instead fail when
+ * they are used, as closed ones do. */
+static void hold_descriptors(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0) _exit(CLI_FAILED);
+}
+
+/* What stdio has printed (help, keys, scripts) is there, or the exit code says so. */
+static int printed(int rc)
+{
+    errno = 0;
+    if (rc != 0 || (fflush(stdout) == 0 && !ferror(stdout))) return rc;
+    return complain(CLI_FAILED, "standard output: %s", errno ? strerror(errno) : "not all could be written");
+}
+
 static void early_signals(void)
 {
     struct sigaction action;
     memset(&action, 0, sizeof action);
     action.sa_handler = leave;
     sigaction(SIGINT, &action, NULL), sigaction(SIGTERM, &action, NULL);
+    struct sigaction hangup;
+    app.hears_hangup = sigaction(SIGHUP, NULL, &hangup) == 0 && hangup.sa_handler != SIG_IGN;
+    if (app.hears_hangup) sigaction(SIGHUP, &action, NULL);
 }
 
 static int print_version(void)
@@ -56,19 +75,20 @@ static int prepare(void)
 int main(int argc, char **argv)
 {
     const char *no_color = getenv("NO_COLOR");
+    hold_descriptors();
     early_signals();
     app.color = !(no_color && *no_color);
     for (int i = 1; i < argc; i++)
         if (strcmp(argv[i], "--no-color") == 0) app.color = 0; /* for messages about the command line too */
     int rc = parse_options(argc, argv, &app.options, &app.command);
     if (rc) return rc;
-    if (app.options.help) return print_help(app.command);
-    if (app.options.version) return print_version();
+    if (app.options.help) return printed(print_help(app.command));
+    if (app.options.version) return printed(print_version());
     if (!app.command) {
         complain(0, "no command");
         return fputs("Try \"cadre-cli --help\".\n", stderr), CLI_USAGE;
     }
     rc = prepare();
-    if (rc || app.done || !app.command->start) return rc;
+    if (rc || app.done || !app.command->start) return printed(rc);
     return app_run();
 }

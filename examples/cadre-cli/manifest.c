@@ -163,6 +163,7 @@ int manifest_read(void)
     manifest.folder = slash ? copy_bytes(manifest.path, slash == manifest.path ? 1 : (size_t)(slash - manifest.path)) : copy_bytes(".", 1);
     manifest.whole = read_file(NULL, manifest.path, MANIFEST_MOST, &text) != 0;
     manifest.text = text.data, manifest.length = text.length;
+    if (text.length >= 3 && memcmp(text.data, "\xef\xbb\xbf", 3) == 0) memmove(text.data, text.data + 3, (manifest.length -= 3) + 1); /* a byte order mark */
     if (manifest.whole) return 0;
     cJSON *root = cJSON_ParseWithLength(manifest.text, manifest.length);
     manifest.whole = !root || !take_apart(root);

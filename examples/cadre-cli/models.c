@@ -1,7 +1,6 @@
 /* models and health: what is there, and how it is. */
 #include "cli.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -124,8 +123,9 @@ void models_start(void)
 /* ---- health ---- */
 
 static size_t loads;
-static int failed, timer_open;
-static uv_timer_t timer;
+static int failed;
+
+static void on_timeout(void);
 
 int health_prepare(void)
 {
@@ -142,6 +142,7 @@ int health_prepare(void)
                   : misuse("--load: no model \"%.255s\" in %s", key, manifest.path);
     }
     free(keys);
+    app.on_timeout = on_timeout;
     return rc;
 }
 
@@ -153,7 +154,6 @@ static void print_piece(const char *text, size_t length, void *data)
 static void print_health(void)
 {
     struct buffer out = {NULL, 0, 0};
-    if (timer_open) uv_close((uv_handle_t *)&timer, NULL), timer_open = 0;
     if (app.options.prometheus) {
         cadre_pool_prometheus(app.pool, print_piece, &out);
     } else {
@@ -178,18 +178,11 @@ static void on_loaded(cadre_pool *pool, int status, const char *detail, void *da
     if (--loads == 0) print_health();
 }
 
-static void on_timeout(uv_timer_t *handle)
+static void on_timeout(void)
 {
-    (void)handle;
     complain(0, "--timeout: the loads take longer");
     failed = CLI_TIMEOUT;
-    loads = 0;
     print_health();
-}
-
-static void on_end(void)
-{
-    if (timer_open) uv_close((uv_handle_t *)&timer, NULL), timer_open = 0;
 }
 
 static int asked_for(const char *key)
@@ -202,7 +195,6 @@ static int asked_for(const char *key)
 
 void health_start(void)
 {
-    app.on_end = on_end;
     for (size_t i = 0; i < manifest.count; i++) {
         struct model *model = &manifest.models[i];
         if (!asked_for(model->key)) continue;
@@ -212,11 +204,5 @@ void health_start(void)
         else
             load_failed(model, rc, model->status ? model->detail : cadre_pool_error_detail(app.pool));
     }
-    if (loads == 0) {
-        print_health();
-        return;
-    }
-    if (isnan(app.options.timeout)) return;
-    uv_timer_init(&app.loop, &timer), timer_open = 1;
-    uv_timer_start(&timer, on_timeout, (uint64_t)(app.options.timeout * 1000 + 0.5), 0);
+    if (loads == 0) print_health();
 }

@@ -9,7 +9,7 @@
 #include <string.h>
 #include <unistd.h>
 
-enum { PILE_MOST = 256 << 10, PIECE_MOST = 1 << 20 };
+enum { PILE_MOST = 256 << 10, PIECE_MOST = 1 << 20, RETRY_MS = 20 };
 
 struct segment {
     struct segment *next;
@@ -22,6 +22,7 @@ static struct {
     struct segment *first, *last;
     size_t waiting; /* bytes */
     uv_fs_t request;
+    uv_timer_t retry; /* open only while it waits, as a part of the write */
     int busy, broken, paused;
 } out;
 
@@ -46,16 +47,33 @@ static void write_more(void)
     out.busy = uv_fs_write(&app.loop, &out.request, out.first->fd, &piece, 1, -1, on_written) == 0;
 }
 
+static void on_retry_closed(uv_handle_t *handle)
+{
+    (void)handle;
+    out.busy = 0;
+    write_more();
+}
+
+static void on_retry(uv_timer_t *timer)
+{
+    uv_close((uv_handle_t *)timer, on_retry_closed);
+}
+
 static void on_written(uv_fs_t *request)
 {
     ssize_t result = request->result;
     int is_output = out.first->fd == STDOUT_FILENO;
     uv_fs_req_cleanup(request);
+    if (result == UV_EAGAIN) { /* another process has set it non-blocking, and it is full */
+        uv_timer_init(&app.loop, &out.retry);
+        uv_timer_start(&out.retry, on_retry, RETRY_MS, 0);
+        return;
+    }
     out.busy = 0;
     if (result >= 0) {
         out.first->written += (size_t)result;
         out.waiting -= (size_t)result;
-    } else if (result != UV_EAGAIN && result != UV_EINTR) { /* EAGAIN: another process has set it non-blocking */
+    } else if (result != UV_EINTR) {
         drop_first();
         if (is_output) out.broken = 1;
     }

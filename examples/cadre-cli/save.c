@@ -20,11 +20,18 @@ static char *folder_of(const char *path)
     return copy_bytes(path, slash == path ? 1 : (size_t)(slash - path));
 }
 
+/* Where it is when links are followed: the file is replaced, and a link to it stays one. */
+static char *true_path(const char *path)
+{
+    char *resolved = realpath(path, NULL);
+    return resolved ? resolved : copy_bytes(path, strlen(path));
+}
+
 int save_check(const char *path)
 {
     struct stat info;
     int rc = 0;
-    char *folder = folder_of(path);
+    char *target = true_path(path), *folder = folder_of(target);
     if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
         rc = misuse("-o: %s is %s", path, S_ISDIR(info.st_mode) ? "a directory" : "not a regular file");
     else if (path[strlen(path) - 1] == '/')
@@ -32,6 +39,7 @@ int save_check(const char *path)
     else if (access(folder, W_OK | X_OK) != 0)
         rc = complain(CLI_USAGE, "-o: %s: cannot write into the folder %s: %s", path, folder, strerror(errno));
     free(folder);
+    free(target);
     return rc;
 }
 
@@ -39,7 +47,9 @@ int save_check(const char *path)
 
 static struct {
     const char *path;
-    char *part; /* the other name; NULL: no such file */
+    char *target; /* where it is when links are followed */
+    char *part;   /* the other name; NULL: no such file */
+    int mode;     /* of the file that is replaced, or −1 */
     cadre_image picture;
     uint8_t *pixels;
     cadre_blob png;
@@ -64,6 +74,7 @@ static void on_removed(uv_fs_t *request)
     snprintf(detail, sizeof detail, "-o: %s: cannot %s: %s", save.path, save.step, cadre_strerror(save.status));
     if (save.png.free) save.png.free(save.png.data, save.png.length);
     free(save.part), save.part = NULL;
+    free(save.target), save.target = NULL;
     free(save.pixels);
     save.done(save.status, save.status < 0 ? detail : "");
 }
@@ -105,7 +116,7 @@ static void on_renamed(uv_fs_t *request)
 static void on_closed(uv_fs_t *request)
 {
     save.file = -1;
-    if (succeeded(request, "rename")) begun(uv_fs_rename(&app.loop, &save.request, save.part, save.path, on_renamed));
+    if (succeeded(request, "rename")) begun(uv_fs_rename(&app.loop, &save.request, save.part, save.target, on_renamed));
 }
 
 static void on_synced(uv_fs_t *request)
@@ -134,6 +145,8 @@ static void on_opened(uv_fs_t *request)
         free(save.part), save.part = NULL;
     } else {
         save.file = (uv_file)result;
+        uv_fs_t change; /* a file system without modes refuses it, and that is no reason to lose the picture */
+        if (save.mode >= 0) uv_fs_fchmod(NULL, &change, save.file, save.mode, NULL), uv_fs_req_cleanup(&change);
     }
     request->result = result < 0 ? result : 0; /* nothing is written yet */
     on_written(request);
@@ -148,7 +161,7 @@ static void encode(uv_work_t *work)
 static void on_encoded(uv_work_t *work, int status)
 {
     struct buffer part = {NULL, 0, 0};
-    char *folder = folder_of(save.path);
+    char *folder = folder_of(save.target);
     (void)work;
     save.step = "encode";
     if (status == 0) status = app.ending ? CADRE_ECANCELED : save.encoded;
@@ -156,7 +169,7 @@ static void on_encoded(uv_work_t *work, int status)
         buffer_print(&part, "%s/.cadre-cli-%ld-%llx.part", folder, (long)getpid(), (unsigned long long)uv_hrtime());
         save.part = part.data;
         save.step = "create a file beside it";
-        status = uv_fs_open(&app.loop, &save.request, save.part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666, on_opened);
+        status = uv_fs_open(&app.loop, &save.request, save.part, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, save.mode >= 0 ? save.mode : 0666, on_opened);
     }
     free(folder);
     begun(status);
@@ -165,7 +178,10 @@ static void on_encoded(uv_work_t *work, int status)
 void save_picture(const char *path, const cadre_image *picture, void (*done)(int status, const char *detail))
 {
     size_t row = (size_t)picture->width * 3;
+    struct stat info;
     save.path = path, save.done = done, save.file = -1;
+    save.target = true_path(path);
+    save.mode = stat(path, &info) == 0 ? (int)(info.st_mode & 0777) : -1;
     save.pixels = allocate(picture->height, row);
     for (uint32_t y = 0; y < picture->height; y++) memcpy(save.pixels + y * row, picture->pixels + y * picture->stride, row);
     save.picture = (cadre_image){sizeof(cadre_image), picture->width, picture->height, row, save.pixels};

@@ -21,6 +21,7 @@ COMMANDS = ["models", "chat", "embed", "embed-image", "describe", "draw", "healt
 STORY = "Tell me a long story about a lighthouse keeper and the sea."
 FOLDER = tempfile.TemporaryDirectory(prefix="cadre-cli-")
 HOME = FOLDER.name
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whatever starts this test may ignore it
 ENVIRONMENT = {**{k: v for k, v in os.environ.items() if k not in ("CADRE_MODELS", "XDG_CONFIG_HOME", "NO_COLOR")}, "HOME": HOME, "TERM": "xterm"}
 
 
@@ -227,6 +228,15 @@ def check_manifests(models):
     expect("the manifest beside the program", {"smollm2", "minilm", "minilm-onnx", "clip-shapes", "shapes-llava", "flux-colour", "sd35-colour"} <= set(keys))
     code, out, _ = run("models", "--keys", "--models", os.path.join(SOURCE, "examples", "cadre-cli", "models.json"))
     expect("is read", code == 0 and out.split() == keys)
+    marked = write("marked.json", b"\xef\xbb\xbf" + open(unusable, "rb").read())
+    code, out, err = run("models", "--json", "--models", marked)
+    expect("a byte order mark is no part of the text", code == 0 and {e["key"]: e["error"] for e in json.loads(out)["models"]} == {k: error for k, (_, error) in states.items()})
+    slow = os.path.join(HOME, "slow.json")
+    os.mkfifo(slow)  # opening it to read waits for a writer, which never comes
+    late = manifest({**chat_entry(), "options": {"path": slow}}, name="late.json")
+    for expected, command in ((0, ["models"]), (3, ["chat", "hello"])):
+        code, out, err = run(*command, "--models", late)
+        expect(f"{command[0]}: weights that are no file: exit code {expected} and why", code == expected and f"{slow}: is not a regular file" in err)
 
 
 def check_chat(models):
@@ -260,6 +270,8 @@ def check_chat(models):
     trace = os.path.join(HOME, "trace.json")
     run("chat", *at, "-t0", "-n2", "--trace", trace, "Hello.")
     expect("--trace", len(json.load(open(trace))) > 3)
+    code, out, err = run("chat", *at, "-t0", "-n2", "--trace", "/dev/full", "Hello.")
+    expect("a trace that cannot be written: one warning, and the answer", code == 0 and out.strip() and re.fullmatch(r"cadre-cli: warning: /dev/full: the trace stops: .*\n", err))
 
 
 def check_embed(models):
@@ -294,7 +306,7 @@ def check_health(models):
     check = subprocess.run([sys.executable, os.path.join(SOURCE, "tests", "prometheus_check.py"), "--in", os.path.join(SOURCE, "docs", "timeline.md")], input=out, text=True, capture_output=True)
     expect(f"--prometheus: the format, each metric documented {check.stdout}", code == 0 and check.returncode == 0 and "cadre_" in out)
     code, out, err = run("health", *at, "--load", "smollm2", "--timeout", "0.001")
-    expect("--timeout: exit code 4, health all the same", code == 4 and json.loads(out)["models"] and "--timeout" in err)
+    expect("--timeout: exit code 4, health all the same", code == 4 and "models" in json.loads(out) and "--timeout" in err)
 
 
 def check_ends(models):
@@ -306,7 +318,12 @@ def check_ends(models):
     full = open("/dev/full", "wb")
     done = subprocess.run([PROGRAM, "chat", *at, "-t0", "-n2", "Hello."], stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, **quiet)
     expect("a full disk: exit code 1 and why", done.returncode == 1 and b"no space left" in done.stderr)
-    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143)):
+    for words in (["--help"], ["--version"], ["help", "chat"], ["completion", "bash"], ["completion", "zsh"], ["models", "--keys", *at]):
+        done = subprocess.run([PROGRAM, *words], stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, **quiet)
+        expect(f"{words[0]} into a full disk: exit code 1 and why", done.returncode == 1 and b"standard output: No space left" in done.stderr)
+    check_closed(at)
+    check_full_pipe(at)
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)):
         process = subprocess.Popen([PROGRAM, "chat", *at, "-t0", STORY], stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True, **quiet)
         process.stdout.read(1)
         process.send_signal(number)
@@ -319,6 +336,14 @@ def check_ends(models):
         process.send_signal(number)
         process.communicate(timeout=PATIENCE)
         expect(f"{number.name} while it reads its input: exit code {code}", process.returncode == code)
+
+    process = subprocess.Popen([PROGRAM, "chat", *at, "-t0", STORY], stdout=subprocess.PIPE, preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN), **quiet)
+    process.stdout.read(1)
+    process.send_signal(signal.SIGHUP)
+    process.stdout.read(50)
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=PATIENCE)
+    expect("an ignored SIGHUP stays ignored", process.returncode == 143)
 
     # A reader that reads nothing: the vectors fill the pipe. The first signal waits for what is written, the second does not.
     reader, writer = os.pipe()
@@ -339,6 +364,61 @@ def check_ends(models):
     expect(f"the second SIGINT ends it at once ({signals} were sent)", signals >= 2 and process.returncode == 130)
     os.close(reader)
     process.stderr.close()
+
+
+def check_closed(at):
+    """Standard descriptors that are closed: a plain failure where they are needed, none where not."""
+    def closed(which, *words):
+        command = f'"$0" "$@" {which}'
+        done = subprocess.run(["bash", "-c", command, PROGRAM, *words], stdin=subprocess.DEVNULL, capture_output=True, timeout=PATIENCE, env=ENVIRONMENT, cwd=HOME)
+        print(f"$ cadre-cli {' '.join(words)} {which}\n{done.stdout.decode()}{done.stderr.decode()}exit code {done.returncode}\n", flush=True)
+        return done.returncode, done.stdout, done.stderr
+
+    hello = ["chat", *at, "-t0", "-n2", "Hello."]
+    code, answer, err = closed("<&-", *hello)
+    expect("stdin is closed: the answer", code == 0 and answer.strip() and err == b"")
+    code, out, err = closed("<&-", "chat", *at)
+    expect("stdin is closed and the question should come from there: exit code 2", code == 2 and b"standard input: Bad file descriptor" in err)
+    for words in (hello, ["models", *at], ["--help"]):
+        code, out, err = closed(">&-", *words)
+        expect(f"stdout is closed: exit code 1 and why ({words[0]})", code == 1 and b"standard output: " in err)
+    code, out, err = closed("2>&-", *hello)
+    expect("stderr is closed: the answer", code == 0 and out == answer)
+    expect("all are closed: exit code 1", closed("<&- >&- 2>&-", *hello)[0] == 1)
+
+
+def cpu_seconds(pid):
+    fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def check_full_pipe(at):
+    """Standard output that another process has set non-blocking, and that is full: the program waits for its reader, and does nothing meanwhile."""
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    filled = 0
+    try:
+        while True:
+            filled += os.write(writer, b"x" * 4096)
+    except BlockingIOError:
+        pass
+    process = subprocess.Popen([PROGRAM, "embed", *at, "--verbose", "a", "b"], stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE, env=ENVIRONMENT, cwd=HOME)
+    os.close(writer)
+    while b"worker_gone" not in (line := process.stderr.readline()):
+        expect("it goes on", line) if not line else None
+    before = cpu_seconds(process.pid)
+    try:
+        process.wait(timeout=2)
+    except subprocess.TimeoutExpired:
+        pass
+    used = cpu_seconds(process.pid) - before
+    expect(f"a full non-blocking pipe: it waits, and takes {used:.2f} s of processor time in two", process.poll() is None and used < 0.6)
+    out = b""
+    while piece := os.read(reader, 65536):
+        out += piece
+    os.close(reader)
+    process.stderr.close()
+    expect("then everything comes", process.wait(timeout=PATIENCE) == 0 and len(out[filled:].split()) == 2 * 384)
 
 
 def check_nothing_left(group):
@@ -423,9 +503,10 @@ def describe_pictures(red, blue, broken, text):
     check_fails(2, "--question is empty", "describe", *at, "-q", "", red)
     for path, color in ((red, "red"), (blue, "blue")):
         code, out, err = run("describe", *at, "-t0", "-n", "16", path)
-        expect(f"describe: {color}", code == 0 and color in out and err == "")
+        expect(f"describe: {color}, without a space before it", code == 0 and color in out and err == "" and not out.startswith(" "))
     lines = [json.loads(line) for line in run("describe", *at, "-t0", "-n", "16", "--json", red)[1].splitlines()]
-    expect("--json", lines[-1]["type"] == "done" and "red" in "".join(line.get("text", "") for line in lines))
+    told = "".join(line.get("text", "") for line in lines)
+    expect(f"--json, where the answer is as the model gave it: {told!r}", lines[-1]["type"] == "done" and "red" in told and told.startswith(" "))
     for path in (broken, text):
         code, out, err = run("describe", *at, "-t0", path)
         expect("no picture: exit code 1", code == 1 and "CADRE_EINPUT" in err and out == "")
@@ -478,6 +559,15 @@ def draw_pictures():
     code, text, err = run("draw", *at, "a blue square", "-o", "blue2.png", "--seed", "1")
     _, _, mean = read_png(os.path.join(HOME, "blue2.png"))
     expect(f"blue, into a file without a folder's name: {mean}", code == 0 and text == "" and "blue2.png: 64 x 64" in err and mean[2] > mean[0] + 40)
+    os.rename(os.path.join(HOME, "blue2.png"), os.path.join(HOME, "kept.png"))
+    os.chmod(os.path.join(HOME, "kept.png"), 0o604)
+    os.makedirs(os.path.join(HOME, "links"), exist_ok=True)
+    link = os.path.join(HOME, "links", "link.png")
+    os.symlink("../kept.png", link)
+    code, text, err = run("draw", *at, "a red square", "-o", link, "--seed", "1")
+    _, _, mean = read_png(os.path.join(HOME, "kept.png"))
+    expect(f"-o LINK: the link stays, its file is new and keeps its mode: {mean}", code == 0 and os.readlink(link) == "../kept.png" and mean[0] > mean[2] + 40 and os.stat(link).st_mode & 0o777 == 0o604)
+    expect("only links are in the folder of links", os.listdir(os.path.join(HOME, "links")) == ["link.png"])
     expect("nothing else was left", not [name for name in os.listdir(HOME) if name.startswith(".cadre-cli")])
 
 
@@ -709,10 +799,17 @@ def check_chat_on_terminal(models):
     terminal.until(PROMPT)
     terminal.process.send_signal(signal.SIGTERM)
     expect("SIGTERM at the prompt: exit code 143", terminal.end() == 143)
-    terminal = Terminal("--models", models, "chat", "--timeout", "0.001", "-n", "3")
-    at = terminal.until(PROMPT)
+    terminal = Terminal("--models", models, "chat", "--timeout", "0.001")
+    expect("--timeout is over during the load: exit code 4", terminal.end() == 4 and "CADRE_ETIMEDOUT" in terminal.raw and not re.search(PROMPT, terminal.raw))
+    endless = write("endless.gbnf", 'root ::= "a" root\n')
+    for seconds in (2, 10, 50):  # enough for a load, too little for an answer that fills the context
+        terminal = Terminal("--models", models, "chat", "--timeout", str(seconds), "--grammar-file", endless)
+        at = terminal.until("CADRE_ETIMEDOUT|" + PROMPT)
+        if "CADRE_ETIMEDOUT" not in terminal.raw:
+            break
+        expect("the load takes longer: exit code 4", terminal.end() == 4)
     terminal.type("Hello.\n")
-    at = terminal.until(r"CADRE_ETIMEDOUT.*" + PROMPT, at)
+    at = terminal.until(r"a{8}.*CADRE_ETIMEDOUT.*" + PROMPT, at)
     terminal.type("\x04")
     expect("a deadline ends a turn, not the chat", terminal.end() == 0)
     terminal = Terminal("--models", manifest(entry("smollm2", "text-to-text", "llama", path=write("bad.gguf", b"GGUF" + b"\xff" * 200)), name="bad.json"), "chat")
