@@ -17,6 +17,8 @@
  * one that llama.cpp does not recognise, the query is the whole prompt, and the host writes the roles into it. Encoding a picture stops when its request is
  * cancelled. One picture is encoded at a time in a worker; its other requests go on between two pictures.
  *
+ * Answers are the model's tokens as they are: they may begin with a space, as the tokens of many models do.
+ *
  * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from
  * them. Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a
  * running decode, and one that runs gives signs of life between its graph nodes: after 60 s without any the worker counts as hung. With gpu_layers the memory
@@ -77,8 +79,8 @@ CADRE_EXTERN int cadre_llama_text_to_text_make(cadre_load_context *context, cadr
 CADRE_EXTERN int cadre_llama_text_embedding_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_text_embedding_model *out);
 CADRE_EXTERN int cadre_llama_vision_make(cadre_load_context *context, cadre_weights *source, void *data, cadre_vision_model *out);
 
-/* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL.
- */
+/* Any thread; reads the file's header, so it blocks: not for the loop. The bytes that the weights and one worker's context need. CADRE_EFORMAT, CADRE_EINVAL,
+ * CADRE_ENOMEM; CADRE_ENOTSUP: an mmproj in a build without vision. */
 CADRE_EXTERN int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_bytes, uint64_t *context_bytes);
 
 CADRE_END

@@ -112,6 +112,33 @@ void shape_ask_and_wait(fixture *fx, reply *r, cadre_describe_params *params)
     chat_until_replied(fx, r, 1);
 }
 
+void shape_assert_seen(fixture *fx, reply *r, const char *key, size_t index)
+{
+    static picture drawn;
+    const cadre_image_input image = shape_draw(&drawn, &ten_shapes[index]);
+    cadre_describe_params params = shape_question(key, WHAT, &image, 1);
+    shape_ask_and_wait(fx, r, &params);
+    if (r->status != 0) fail_msg("%s: %s (%s)", key, cadre_err_name(r->status), r->detail);
+    assert_contains(r->text, ten_shapes[index].colour);
+    assert_contains(r->text, ten_shapes[index].form);
+}
+
+int shape_entry(shape_given *g, cadre_capability capability, const char *path, const char *mmproj, void **self)
+{
+    static const char *const devices[] = {"host"};
+    const cadre_backend *backend = cadre_llama_backend();
+    assert_true(backend->option_count <= COUNT(g->values));
+    memset(g, 0, sizeof *g);
+    for (size_t i = 0; i < backend->option_count; i++) {
+        const char *text = strcmp(backend->options[i].name, "path") == 0 ? path : strcmp(backend->options[i].name, "mmproj") == 0 ? mmproj : NULL;
+        if (text) g->values[i] = (cadre_option_value){.given = 1, .string = text};
+    }
+    g->entry = (cadre_backend_entry){
+        .size = sizeof g->entry, .key = "eyes", .capability = capability, .options = g->values, .device_names = devices, .device_count = 1};
+    *self = NULL;
+    return backend->open(backend, &g->entry, self);
+}
+
 /* ---- towers ---- */
 
 static struct ggml_tensor *add_tensor(struct ggml_context *memory, struct gguf_context *file, const struct ggml_tensor *like, const char *name, int dimension,
@@ -153,6 +180,10 @@ void tower_make(const char *path, tower like)
                         : strcmp(t->name, "mm.2.bias") == 0              ? 0
                         : strcmp(t->name, "v.position_embd.weight") == 0 ? 1
                                                                          : -1;
+        if (like.stacked > 1 && strcmp(t->name, "mm.0.weight") == 0) {
+            add_tensor(memory, file, t, t->name, 0, like.stacked * t->ne[0]);
+            continue;
+        }
         int64_t side = like.side / 14, length = strncmp(t->name, "mm.2", 4) == 0 ? (int64_t)like.output : side * side + 1;
         add_tensor(memory, file, t, t->name, dimension, length);
     }
@@ -161,6 +192,51 @@ void tower_make(const char *path, tower like)
     gguf_free(whole);
     ggml_free(from);
     ggml_free(memory);
+}
+
+/* ---- files ---- */
+
+void file_spoil(const char *from, const char *to, size_t bytes, size_t at, unsigned char mask)
+{
+    static unsigned char buffer[1 << 20];
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    assert_true(in && out);
+    size_t count = fread(buffer, 1, bytes < sizeof buffer ? bytes : sizeof buffer, in);
+    if (at < count) buffer[at] ^= mask;
+    assert_size(fwrite(buffer, 1, count, out), count);
+    fclose(in);
+    fclose(out);
+}
+
+static void copy_with(const char *from, const char *to, const char *key, uint32_t value, const int32_t *list, size_t count)
+{
+    struct ggml_context *tensors;
+    struct gguf_context *file = gguf_init_from_file(from, (struct gguf_init_params){.no_alloc = false, .ctx = &tensors}), *changed = gguf_init_empty();
+    assert_true(file && changed);
+    gguf_set_kv(changed, file);
+    if (list)
+        gguf_set_arr_data(changed, key, GGUF_TYPE_INT32, list, count);
+    else if (strstr(key, "epsilon"))
+        gguf_set_val_f32(changed, key, -(float)value);
+    else
+        gguf_set_val_u32(changed, key, value);
+    for (struct ggml_tensor *t = ggml_get_first_tensor(tensors); t; t = ggml_get_next_tensor(tensors, t)) {
+        if (gguf_find_tensor(file, t->name) >= 0) gguf_add_tensor(changed, t);
+    }
+    assert_true(gguf_write_to_file(changed, to, false));
+    gguf_free(changed);
+    gguf_free(file);
+    ggml_free(tensors);
+}
+
+void file_set_number(const char *from, const char *to, const char *key, uint32_t value)
+{
+    copy_with(from, to, key, value, NULL, 0);
+}
+
+void file_set_list(const char *from, const char *to, const char *key, const int32_t *list, size_t count)
+{
+    copy_with(from, to, key, 0, list, count);
 }
 
 /* ---- the engine alone ---- */

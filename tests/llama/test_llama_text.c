@@ -1,6 +1,7 @@
 /* Pieces of tokens become text: whole code points, U+FFFD for what is none, stop strings found across pieces. No engine. */
 #define TESTS_llama_text(X)                                                                                                                                    \
     X(utf8_is_valid_or_not)                                                                                                                                    \
+    X(a_text_is_cut_between_code_points)                                                                                                                       \
     X(code_points_are_emitted_whole_however_they_are_cut)                                                                                                      \
     X(what_is_no_code_point_is_replaced)                                                                                                                       \
     X(a_stop_string_is_found_however_it_is_cut)                                                                                                                \
@@ -52,6 +53,15 @@ static void utf8_is_valid_or_not(void **state)
         "\xE2\x82", "\xC2",     "a\xFF",    "\xE2\x82z"};
     for (size_t i = 0; i < COUNT(good); i++) assert_true(cadre__llama_utf8_valid(good[i], strlen(good[i])));
     for (size_t i = 0; i < COUNT(bad); i++) assert_false(cadre__llama_utf8_valid(bad[i], strlen(bad[i])));
+}
+
+static void a_text_is_cut_between_code_points(void **state)
+{
+    (void)state;
+    static const char text[] = "a\xC3\xAF\xE2\x82\xAC\xF0\x9F\x8C\x88";
+    static const int lengths[] = {0, 1, 1, 3, 3, 3, 6, 6, 6, 6, 10, 10, 10};
+    for (int most = 0; most < (int)COUNT(lengths); most++) assert_int_equal(cadre__llama_text_cut(text, most), lengths[most]);
+    assert_int_equal(cadre__llama_text_cut("\x80\x80\x80", 2), 0);
 }
 
 static void code_points_are_emitted_whole_however_they_are_cut(void **state)

@@ -171,6 +171,8 @@ typedef struct cadre__llama_text {
 } cadre__llama_text;
 
 bool cadre__llama_utf8_valid(const char *text, size_t length);
+/* How many bytes of it a detail shows: at most so many, and no part of a code point. For "%.*s". */
+int cadre__llama_text_cut(const char *text, int most);
 void cadre__llama_text_start(cadre__llama_text *text, const char *const *stop, size_t stop_count);
 /* Emits what can be emitted. 0; 1: a stop string came, everything before it has been emitted; or emit's error, CADRE_ENOMEM. */
 int cadre__llama_text_push(cadre__llama_text *text, cadre_op *op, const char *bytes, size_t length);

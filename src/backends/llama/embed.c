@@ -109,7 +109,8 @@ static int read_text(embedder *self, cadre_op *op, const char *text, bool trunca
 static int refuse_task(cadre_op *const *ops, size_t count, const char *task)
 {
     for (size_t i = 0; i < count; i++)
-        cadre_op_fail(ops[i], CADRE_ENOTSUP, "the task \"%.64s\": llama.cpp's models know no tasks, put its words into the text", task);
+        cadre_op_fail(ops[i], CADRE_ENOTSUP, "the task \"%.*s\": llama.cpp's models know no tasks, put its words into the text",
+                      cadre__llama_text_cut(task, 64), task);
     return CADRE_ENOTSUP;
 }
 
@@ -214,13 +215,12 @@ int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weigh
         return *detail ? cadre_load_fail(context, rc, "%s", detail) : rc;
     }
     if (bytes) cadre_load_measured(context, CADRE_DEVICE_HOST, bytes);
-    *out = (cadre_text_embedding_model){.size = sizeof(*out),
-                                        .ops = &ops_table,
-                                        .self = self,
-                                        .dimension = (uint32_t)self->dimension,
-                                        .max_batch = (uint32_t)self->max_batch,
-                                        .context_length = (uint32_t)self->context_length,
-                                        .heartbeat_ms = CADRE__LLAMA_HEARTBEAT_MS,
-                                        .threads = (uint32_t)self->options->threads};
+    out->ops = &ops_table;
+    out->self = self;
+    out->dimension = (uint32_t)self->dimension;
+    out->max_batch = (uint32_t)self->max_batch;
+    out->context_length = (uint32_t)self->context_length;
+    out->heartbeat_ms = CADRE__LLAMA_HEARTBEAT_MS;
+    out->threads = (uint32_t)self->options->threads;
     return CADRE_OK;
 }

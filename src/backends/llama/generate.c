@@ -475,12 +475,11 @@ int cadre__llama_generator_create(cadre_load_context *context, cadre__llama_weig
         return *detail ? cadre_load_fail(context, rc, "%s", detail) : rc;
     }
     if (bytes) cadre_load_measured(context, CADRE_DEVICE_HOST, bytes);
-    *out = (cadre_generation_model){.size = sizeof(*out),
-                                    .ops = &ops,
-                                    .self = self,
-                                    .slots = (uint32_t)self->slot_count,
-                                    .context_length = (uint32_t)self->context_length,
-                                    .heartbeat_ms = CADRE__LLAMA_HEARTBEAT_MS,
-                                    .threads = (uint32_t)self->options->threads};
+    out->ops = &ops;
+    out->self = self;
+    out->slots = (uint32_t)self->slot_count;
+    out->context_length = (uint32_t)self->context_length;
+    out->heartbeat_ms = CADRE__LLAMA_HEARTBEAT_MS;
+    out->threads = (uint32_t)self->options->threads;
     return CADRE_OK;
 }

@@ -17,6 +17,10 @@ typedef struct reader {
 
 #define WRONG(r, ...) cadre__llama_file_wrong((r)->detail, (r)->detail_size, (r)->path, __VA_ARGS__)
 
+#define MOST_LAYERS 128
+#define MOST_TILES 32u                        /* along one side */
+#define MOST_TILED_PIXELS (UINT64_C(1) << 26) /* of all tiles together; libmtmd counts them in an int */
+
 /* ---- keys ---- */
 
 /* The engine asserts on a value of another type than it expects. */
@@ -102,12 +106,44 @@ static int read_sizes(const reader *r, cadre__llama_mmproj *out)
     if (rc == CADRE_OK) rc = size_of(r, "embedding_length", 1 << 20, &out->width);
     if (rc == CADRE_OK) rc = size_of(r, "feed_forward_length", 1 << 22, &out->feed_forward);
     if (rc == CADRE_OK) rc = size_of(r, "attention.head_count", 1 << 16, &out->heads);
-    if (rc == CADRE_OK) rc = size_of(r, "block_count", 128, &out->layers);
+    if (rc == CADRE_OK) rc = size_of(r, "block_count", MOST_LAYERS, &out->layers);
     if (rc == CADRE_OK) rc = check_epsilon(r);
     if (rc < 0) return rc;
     if (out->patch_size > out->image_size) return WRONG(r, "its patches of %u are larger than its pictures of %u", out->patch_size, out->image_size);
     if (gguf_find_key(r->gguf, "clip.vision.attention.head_dim") < 0 && out->width % out->heads != 0)
         return WRONG(r, "its width %u is not divisible by its %u heads", out->width, out->heads);
+    return CADRE_OK;
+}
+
+/* A list of the type that libmtmd takes; without it none. */
+static int list_of(const reader *r, const char *key, const int32_t **values, size_t *count)
+{
+    int64_t id = gguf_find_key(r->gguf, key);
+    *count = 0;
+    if (id < 0) return CADRE_OK;
+    if (gguf_get_kv_type(r->gguf, id) != GGUF_TYPE_ARRAY || gguf_get_arr_type(r->gguf, id) != GGUF_TYPE_INT32)
+        return WRONG(r, "its %s is not a list of i32", key);
+    *values = gguf_get_arr_data(r->gguf, id);
+    *count = gguf_get_arr_n(r->gguf, id);
+    return CADRE_OK;
+}
+
+/* Widths and heights that larger pictures are cut into tiles from: libmtmd ends the process where one is not made of whole tiles. */
+static int check_tiles(const reader *r, const cadre__llama_mmproj *tower)
+{
+    static const char key[] = "clip.vision.image_grid_pinpoints";
+    const int32_t *sides = NULL;
+    size_t count;
+    int rc = list_of(r, key, &sides, &count);
+    if (rc < 0) return rc;
+    if (count % 2 != 0) return WRONG(r, "its %s has %zu numbers, not pairs", key, count);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t side = sides[i] < 0 ? 0 : (uint32_t)sides[i];
+        if (side == 0 || side % tower->image_size != 0 || side / tower->image_size > MOST_TILES)
+            return WRONG(r, "its %s[%zu] is %d, not 1 to %u times its image_size %u", key, i, sides[i], MOST_TILES, tower->image_size);
+        if (i % 2 == 1 && (uint64_t)sides[i - 1] * side > MOST_TILED_PIXELS)
+            return WRONG(r, "its %s[%zu] and the one before make pictures of %d × %d, more than can be cut", key, i, sides[i - 1], sides[i]);
+    }
     return CADRE_OK;
 }
 
@@ -203,13 +239,13 @@ static int check_entrance(const reader *r, const cadre__llama_mmproj *tower)
 }
 
 /* From the tower's vectors to the language model's: two layers with a GELU between, or those with norms after each. */
-static int check_projector(const reader *r, cadre__llama_mmproj *tower)
+static int check_projector(const reader *r, cadre__llama_mmproj *tower, int64_t width)
 {
     const struct ggml_tensor *first = find(r, "mm.0.weight"), *last = find(r, "mm.3.weight");
     const char *name = last ? "mm.3" : "mm.2";
     if (!last) last = find(r, "mm.2.weight");
     if (!first || !last) return WRONG(r, "lacks the tensor %s", first ? "mm.2.weight" : "mm.0.weight");
-    int rc = check_layer(r, "mm.0", tower->width, first->ne[1], true);
+    int rc = check_layer(r, "mm.0", width, first->ne[1], true);
     if (rc == CADRE_OK) rc = check_layer(r, name, first->ne[1], last->ne[1], true);
     if (rc == CADRE_OK && name[3] == '3') rc = check_norm(r, "mm.1", first->ne[1], true);
     if (rc == CADRE_OK && name[3] == '3') rc = check_norm(r, "mm.4", last->ne[1], true);
@@ -217,7 +253,28 @@ static int check_projector(const reader *r, cadre__llama_mmproj *tower)
     return rc;
 }
 
-static int check_llava(const reader *r, cadre__llama_mmproj *tower)
+/* Which layers' outputs the projector takes side by side (granite's towers name several), and how many blocks that needs. */
+static int read_features(const reader *r, const cadre__llama_mmproj *tower, uint32_t *blocks, uint32_t *stacked)
+{
+    static const char key[] = "clip.vision.feature_layer";
+    const int32_t *layers = NULL;
+    size_t length;
+    bool named[MOST_LAYERS + 1] = {false}; /* 0 is what goes into the first */
+    uint32_t deepest = 0, count = 0;
+    int rc = list_of(r, key, &layers, &length);
+    if (rc < 0) return rc;
+    for (size_t i = 0; i < length; i++) {
+        if (layers[i] < 0 || (uint32_t)layers[i] > tower->layers) return WRONG(r, "its %s[%zu] is %d, not 0 to %u", key, i, layers[i], tower->layers);
+        if (!named[layers[i]]) count++;
+        named[layers[i]] = true;
+        if ((uint32_t)layers[i] > deepest) deepest = (uint32_t)layers[i];
+    }
+    *blocks = count > 0 ? deepest : tower->layers - 1; /* without a list the last one is not used */
+    *stacked = count > 0 ? count : 1;
+    return CADRE_OK;
+}
+
+static int check_llava(const reader *r, cadre__llama_mmproj *tower, uint32_t blocks, uint32_t stacked)
 {
     int rc = check_entrance(r, tower);
     static const char *const norms[] = {"v.pre_ln", "v.post_ln"};
@@ -226,8 +283,8 @@ static int check_llava(const reader *r, cadre__llama_mmproj *tower)
         snprintf(name, sizeof(name), "%s.weight", norms[i]);
         rc = check_norm(r, norms[i], tower->width, find(r, name) != NULL);
     }
-    for (uint32_t i = 0; rc == CADRE_OK && i + 1 < tower->layers; i++) rc = check_block(r, i, tower->width); /* the last one is not used */
-    return rc < 0 ? rc : check_projector(r, tower);
+    for (uint32_t i = 0; rc == CADRE_OK && i < blocks; i++) rc = check_block(r, i, tower->width);
+    return rc < 0 ? rc : check_projector(r, tower, (int64_t)tower->width * stacked);
 }
 
 /* Which dimension of which tensor says how wide the embeddings are. */
@@ -262,7 +319,9 @@ static int read_header(const reader *r, cadre__llama_mmproj *out)
     int64_t id = gguf_find_key(r->gguf, "general.architecture");
     if (id < 0 || gguf_get_kv_type(r->gguf, id) != GGUF_TYPE_STRING) return WRONG(r, "does not name its architecture");
     if (strcmp(gguf_get_val_str(r->gguf, id), "clip") != 0)
-        return WRONG(r, "is not a vision tower with its projector (architecture clip), but a model of architecture %.40s", gguf_get_val_str(r->gguf, id));
+        return WRONG(r, "is not a vision tower with its projector (architecture clip), but a model of architecture %.*s",
+                     cadre__llama_text_cut(gguf_get_val_str(r->gguf, id), 40), gguf_get_val_str(r->gguf, id));
+    uint32_t blocks, stacked;
     int rc = check_types(r);
     if (rc < 0) return rc;
     if (!flag(r, "clip.has_vision_encoder")) return WRONG(r, "has no vision encoder");
@@ -271,9 +330,12 @@ static int read_header(const reader *r, cadre__llama_mmproj *out)
     if (!out->projector[0]) return WRONG(r, "does not name its projector (clip.projector_type)");
     rc = read_sizes(r, out);
     if (rc < 0) return rc;
+    rc = check_tiles(r, out);
+    if (rc < 0) return rc;
     find_output(r, out);
-    bool plain = strcmp(out->projector, "mlp") == 0 && gguf_find_key(r->gguf, "clip.vision.feature_layer") < 0;
-    return plain ? check_llava(r, out) : CADRE_OK;
+    rc = read_features(r, out, &blocks, &stacked);
+    if (rc < 0) return rc;
+    return strcmp(out->projector, "mlp") == 0 ? check_llava(r, out, blocks, stacked) : CADRE_OK;
 }
 
 int cadre__llama_mmproj_read(const char *path, cadre__llama_mmproj *out, char *detail, size_t detail_size)

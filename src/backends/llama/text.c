@@ -43,6 +43,14 @@ bool cadre__llama_utf8_valid(const char *text, size_t length)
     return true;
 }
 
+int cadre__llama_text_cut(const char *text, int most)
+{
+    int length = (int)strnlen(text, (size_t)most);
+    if (text[length] == '\0') return length;
+    while (length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80) length--;
+    return length;
+}
+
 void cadre__llama_text_start(cadre__llama_text *text, const char *const *stop, size_t stop_count)
 {
     text->stop = stop;

@@ -37,5 +37,6 @@ int cadre__llama_words_check(const struct gguf_context *gguf, int64_t id, const 
     if (!table) return CADRE_ENOMEM;
     const char *word = find_double(gguf, id, count, table, size - 1);
     free(table);
-    return *word ? cadre__llama_file_wrong(detail, detail_size, path, "its vocabulary has the word \"%.64s\" twice", word) : CADRE_OK;
+    if (!*word) return CADRE_OK;
+    return cadre__llama_file_wrong(detail, detail_size, path, "its vocabulary has the word \"%.*s\" twice", cadre__llama_text_cut(word, 64), word);
 }
