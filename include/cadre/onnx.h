@@ -15,9 +15,10 @@
  * tokenizers library makes them (BertNormalizer, BertPreTokenizer, WordPiece), [CLS] … [SEP]; the names of special tokens within a text are text.
  *
  * Weights are loaded once for an entry's workers, who all run the one session and share its threads; `threads` is fixed when it is loaded, and an operation is
- * admitted when so many cores are free. A load tries the model with a small input, which finds a vocabulary that does not fit and measures what a batch takes.
- * A cancelled load stops within the engine; a running batch stops, within the engine too, when all of its requests are cancelled. There is no sign of life from
- * within a batch, so workers are never taken for hung (hang_timeout_ms is for those who know their batches). */
+ * admitted when so many cores are free. A load tries the model with the last of the vocabulary and as many tokens as context_length says (up to 2,048; a shared
+ * loader's may be larger than that of the weights, and is not tried), which finds options that do not fit and measures what a batch takes. A cancelled load
+ * stops within the engine; a running batch stops, within the engine too, when all of its requests are cancelled. There is no sign of life from within a batch,
+ * so workers are never taken for hung (hang_timeout_ms is for those who know their batches). */
 #ifndef CADRE_ONNX_H
 #define CADRE_ONNX_H
 

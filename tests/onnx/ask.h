@@ -95,8 +95,13 @@ void made_int64(made *graph, const char *name, const int64_t *values, int64_t co
 /* A float tensor of a shape with `bytes` of zeros in the file. */
 void made_floats(made *graph, const char *name, const int64_t *dims, int rank, size_t bytes);
 void made_external(made *graph, const char *name, int64_t count, const char *location, const char *offset, const char *length);
+/* A tensor of sparse external data: of the graph (attribute 0), or of a node that makes it, in the attribute's field 22 or 23. */
+void made_sparse(made *graph, const char *name, int64_t count, const char *location, unsigned attribute);
 /* Writes the model and frees the graph. */
 void made_write(made *graph, const char *path);
+/* Likewise, with out = flat + the tensor, and with a function that makes the tensor `name` from external data that is the default of the function's attribute.
+ */
+void made_write_function(made *graph, const char *name, int64_t count, const char *location, const char *path);
 /* A copy of a file's first `bytes`, with zeros from `spoilt_from` on for 64 bytes. */
 void made_cut(const char *from, const char *path, size_t bytes, size_t spoilt_from);
 
@@ -104,6 +109,10 @@ void made_cut(const char *from, const char *path, size_t bytes, size_t spoilt_fr
 void make_flat(const char *path);
 /* Ids → [batch, tokens, 1], the ids as numbers. */
 void make_ids(const char *path, bool types);
+/* Likewise, and fails with more than `limit` tokens, as a model does that has so many positions. */
+void make_limited(const char *path, int64_t limit);
+/* As make_ids, and fails with a text that has the token `id`. */
+void make_picky(const char *path, int64_t id);
 /* [batch, 3, 4, 4] → 48 numbers, by so many products of matrices of 64 × batch rows: for one picture nothing, for 32 minutes. */
 void make_slow(const char *path);
 

@@ -124,7 +124,7 @@ static void put_pair(made *tensor, const char *key, const char *value)
     put_message(tensor, 13, &pair);
 }
 
-void made_external(made *graph, const char *name, int64_t count, const char *location, const char *offset, const char *length)
+static made external_tensor(const char *name, int64_t count, const char *location, const char *offset, const char *length)
 {
     made tensor = {0};
     put_number(&tensor, 1, (uint64_t)count);
@@ -134,23 +134,108 @@ void made_external(made *graph, const char *name, int64_t count, const char *loc
     put_pair(&tensor, "offset", offset);
     put_pair(&tensor, "length", length);
     put_number(&tensor, 14, 1);
+    return tensor;
+}
+
+void made_external(made *graph, const char *name, int64_t count, const char *location, const char *offset, const char *length)
+{
+    made tensor = external_tensor(name, count, location, offset, length);
     put_message(graph, 5, &tensor);
 }
 
-void made_write(made *graph, const char *path)
+/* Of a tensor's values and the places 0, 1, …: as sparse as it gets. */
+static made sparse_tensor(const char *name, int64_t count, const char *location)
+{
+    made sparse = {0}, places = {0}, values = external_tensor(name, count, location, "0", NULL);
+    put_message(&sparse, 1, &values);
+    put_number(&places, 1, (uint64_t)count);
+    put_number(&places, 2, 7);
+    put_text(&places, 8, "places");
+    made raw = {0};
+    for (int64_t i = 0; i < count; i++) put(&raw, &i, sizeof i);
+    put_message(&places, 9, &raw);
+    put_message(&sparse, 2, &places);
+    put_number(&sparse, 3, (uint64_t)count);
+    return sparse;
+}
+
+void made_sparse(made *graph, const char *name, int64_t count, const char *location, unsigned attribute)
+{
+    made sparse = sparse_tensor(name, count, location);
+    if (attribute == 0) {
+        put_message(graph, 15, &sparse);
+        return;
+    }
+    made node = {0}, given = {0};
+    put_text(&given, 1, attribute == 22 ? "sparse_value" : "sparse_values");
+    put_message(&given, attribute, &sparse);
+    put_number(&given, 20, attribute == 22 ? 11 : 12);
+    put_text(&node, 2, name);
+    put_text(&node, 4, "Constant");
+    put_message(&node, 5, &given);
+    put_message(graph, 1, &node);
+}
+
+/* The function F() = Constant(value = k), and the model's other operators, whose version its functions need. */
+static made make_function(const char *name, int64_t count, const char *location)
+{
+    made function = {0}, node = {0}, given = {0}, opset = {0}, attribute = {0}, tensor = external_tensor(name, count, location, "0", NULL);
+    put_text(&function, 1, "F");
+    put_text(&function, 5, "made");
+    put_text(&given, 1, "value");
+    put_text(&given, 21, "k");
+    put_number(&given, 20, 4);
+    put_text(&node, 2, "made");
+    put_text(&node, 4, "Constant");
+    put_message(&node, 5, &given);
+    put_message(&function, 7, &node);
+    put_text(&opset, 1, "");
+    put_number(&opset, 2, 17);
+    put_message(&function, 9, &opset);
+    put_text(&function, 10, "own");
+    put_text(&attribute, 1, "k");
+    put_message(&attribute, 5, &tensor);
+    put_number(&attribute, 20, 4);
+    put_message(&function, 11, &attribute);
+    return function;
+}
+
+static void write_model(made *graph, made *function, const char *path)
 {
     made model = {0}, opset = {0};
     put_text(graph, 2, "made");
-    put_number(&model, 1, 8);
+    put_number(&model, 1, function ? 9 : 8); /* functions' attributes have defaults since */
     put_message(&model, 7, graph);
     put_text(&opset, 1, "");
     put_number(&opset, 2, 17);
     put_message(&model, 8, &opset);
+    if (function) {
+        put_text(&opset, 1, "own");
+        put_number(&opset, 2, 1);
+        put_message(&model, 8, &opset);
+        put_message(&model, 25, function);
+    }
     FILE *file = fopen(path, "wb");
     assert_non_null(file);
     assert_int_equal(fwrite(model.data, 1, model.length, file), model.length);
     assert_int_equal(fclose(file), 0);
     free(model.data);
+}
+
+void made_write(made *graph, const char *path)
+{
+    write_model(graph, NULL, path);
+}
+
+void made_write_function(made *graph, const char *name, int64_t count, const char *location, const char *path)
+{
+    made call = {0}, function = make_function(name, count, location);
+    put_text(&call, 2, name);
+    put_text(&call, 4, "F");
+    put_text(&call, 7, "own");
+    put_message(graph, 1, &call);
+    made_node(graph, "Add", "flat,weights", "out", NULL);
+    write_model(graph, &function, path);
 }
 
 void made_cut(const char *from, const char *path, size_t bytes, size_t spoilt_from)
@@ -186,6 +271,46 @@ void make_ids(const char *path, bool types)
     made_int64(&graph, "last", &last, 1);
     made_node(&graph, "Cast", "input_ids", "numbers", "to=1");
     made_node(&graph, "Unsqueeze", "numbers,last", "last_hidden_state", NULL);
+    made_write(&graph, path);
+}
+
+void make_limited(const char *path, int64_t limit)
+{
+    made graph = {0};
+    static const int64_t zero = 0, one = 1, last = 2;
+    const int64_t dims[] = {1, limit};
+    made_value(&graph, true, (value_of){"input_ids", 7, 2, {-1, -1}});
+    made_value(&graph, true, (value_of){"attention_mask", 7, 2, {-1, -1}});
+    made_value(&graph, false, (value_of){"last_hidden_state", 1, 3, {-1, -1, 1}});
+    made_int64(&graph, "zero", &zero, 1);
+    made_int64(&graph, "one", &one, 1);
+    made_int64(&graph, "last", &last, 1);
+    made_floats(&graph, "positions", dims, 2, (size_t)limit * sizeof(float));
+    made_node(&graph, "Cast", "input_ids", "numbers", "to=1");
+    made_node(&graph, "Shape", "input_ids", "shape", NULL);
+    made_node(&graph, "Slice", "shape,one,last", "tokens", NULL);
+    made_node(&graph, "Slice", "positions,zero,tokens,one", "used", NULL);
+    made_node(&graph, "Add", "numbers,used", "sums", NULL);
+    made_node(&graph, "Unsqueeze", "sums,last", "last_hidden_state", NULL);
+    made_write(&graph, path);
+}
+
+void make_picky(const char *path, int64_t id)
+{
+    made graph = {0};
+    static const int64_t last = 2, one = 1;
+    made_value(&graph, true, (value_of){"input_ids", 7, 2, {-1, -1}});
+    made_value(&graph, true, (value_of){"attention_mask", 7, 2, {-1, -1}});
+    made_value(&graph, false, (value_of){"last_hidden_state", 1, 3, {-1, -1, 1}});
+    made_int64(&graph, "last", &last, 1);
+    made_int64(&graph, "id", &id, 1);
+    made_floats(&graph, "table", &one, 1, sizeof(float));
+    made_node(&graph, "Equal", "input_ids,id", "equal", NULL);
+    made_node(&graph, "Cast", "equal", "places", "to=7");
+    made_node(&graph, "Gather", "table,places", "found", NULL);
+    made_node(&graph, "Cast", "input_ids", "numbers", "to=1");
+    made_node(&graph, "Add", "numbers,found", "sums", NULL);
+    made_node(&graph, "Unsqueeze", "sums,last", "last_hidden_state", NULL);
     made_write(&graph, path);
 }
 

@@ -4,6 +4,7 @@
     X(a_batch_of_texts_equals_single_texts)                                                                                                                    \
     X(tokens_are_pooled_by_their_mean_or_first)                                                                                                                \
     X(long_texts_are_refused_or_cut)                                                                                                                           \
+    X(a_text_that_the_engine_cannot_take_fails_no_other)                                                                                                       \
     X(picture_vectors_are_those_of_the_bare_engine)                                                                                                            \
     X(a_batch_of_pictures_equals_single_pictures)                                                                                                              \
     X(pictures_are_normalised_as_the_options_say)                                                                                                              \
@@ -107,6 +108,33 @@ static void on_refused(cadre_request *request, int status, const cadre_embedding
     (void)result;
     r->status = status;
     r->done++;
+}
+
+/* Texts of several requests in one part of one call. */
+static void a_text_that_the_engine_cannot_take_fails_no_other(void **state)
+{
+    (void)state;
+    static const char *const texts[] = {"a c", "a b", "b b", "b c", "c c"};
+    static const float means[] = {(101 + 1037 + 1039 + 102) / 4.0f, 0, 0, 0, (101 + 1039 + 1039 + 102) / 4.0f};
+    fixture *fx = ask_begin();
+    make_picky("picky.onnx", 1038); /* b */
+    cadre_onnx_options options = ask_options("picky.onnx");
+    options.normalize = 0;
+    ask_spawned(fx, "picky", true, &options);
+    ask_text(fx, &replies[COUNT(texts)], "picky", texts[0]); /* the others wait for it, and come together */
+    uv_run(&fx->loop, UV_RUN_NOWAIT);
+    for (size_t i = 0; i < COUNT(texts); i++) ask_text(fx, &replies[i], "picky", texts[i]);
+    for (size_t i = 0; i < COUNT(texts); i++) {
+        row("%s", texts[i]);
+        ask_wait(fx, &replies[i]);
+        assert_status(replies[i].status, means[i] > 0 ? CADRE_OK : CADRE_EENGINE);
+        if (means[i] > 0)
+            assert_true(fabsf(replies[i].values[0] - means[i]) < 1e-3f);
+        else
+            assert_contains(replies[i].detail, "Gather");
+    }
+    unlink("picky.onnx");
+    fixture_end(fx);
 }
 
 static void long_texts_are_refused_or_cut(void **state)

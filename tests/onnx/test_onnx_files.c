@@ -2,12 +2,16 @@
 #define TESTS_onnx_files(X)                                                                                                                                    \
     X(files_that_do_not_fit_say_why)                                                                                                                           \
     X(damaged_files_say_so)                                                                                                                                    \
+    X(data_is_looked_at_wherever_it_is_named)                                                                                                                  \
     X(data_beside_the_file_is_looked_at)                                                                                                                       \
     X(shapes_beyond_the_machine_are_errors)                                                                                                                    \
+    X(memory_that_is_short_is_no_fault_of_the_file)                                                                                                            \
+    X(a_context_beyond_the_model_fails_the_load)                                                                                                               \
     X(a_vocabulary_that_is_too_large_fails_the_load)
 
 #include "ask.h"
 
+#include <sys/resource.h>
 #include <unistd.h>
 
 static void refused(fixture *fx, const char *path, bool text, int error, const char *says)
@@ -124,12 +128,18 @@ static void damaged_files_say_so(void **state)
     fixture_end(fx);
 }
 
-/* [batch, 3, 4, 4] flattened, plus a tensor of 48 floats. */
-static void begin_sum(made *graph)
+/* [batch, 3, 4, 4] flattened, */
+static void begin_graph(made *graph)
 {
     made_value(graph, true, (value_of){"pixels", 1, 4, {-1, 3, 4, 4}});
     made_value(graph, false, (value_of){"out", 1, 2, {-1, 48}});
     made_node(graph, "Flatten", "pixels", "flat", "axis=1");
+}
+
+/* plus a tensor of 48 floats. */
+static void begin_sum(made *graph)
+{
+    begin_graph(graph);
     made_node(graph, "Add", "flat,weights", "out", NULL);
 }
 
@@ -146,6 +156,7 @@ static void data_beside_the_file_is_looked_at(void **state)
                  {"/etc/passwd", NULL, NULL, "not within the model's folder"},
                  {"..", NULL, NULL, "not within the model's folder"},
                  {"", NULL, NULL, "not within the model's folder"},
+                 {"*/_ORT_MEM_ADDR_/*", "4096", "192", "not within the model's folder"},
                  {".", NULL, NULL, "directory"},
                  {"beside.bin", "65", "192", "beyond the 256 bytes"},
                  {"beside.bin", "18446744073709551615", "192", "beyond"},
@@ -189,6 +200,44 @@ static void data_beside_the_file_is_looked_at(void **state)
     fixture_end(fx);
 }
 
+static void write_function(const char *location)
+{
+    made graph = {0};
+    begin_graph(&graph);
+    made_write_function(&graph, "weights", 48, location, "named.onnx");
+}
+
+/* Every place of a file that may name external data: the engine reads what nobody has looked at. */
+static void data_is_looked_at_wherever_it_is_named(void **state)
+{
+    (void)state;
+    static const char *const locations[] = {"../hidden.bin", "*/_ORT_MEM_ADDR_/*"};
+    static const unsigned attributes[] = {0, 22, 23};
+    fixture *fx = ask_begin();
+    made_cut("/dev/zero", "beside.bin", 192, SIZE_MAX);
+    for (size_t i = 0; i < COUNT(locations); i++) {
+        for (size_t k = 0; k < COUNT(attributes); k++) {
+            made graph = {0};
+            row("%s in sparse weights, field %u", locations[i], attributes[k]);
+            begin_graph(&graph);
+            made_sparse(&graph, "weights", 48, locations[i], attributes[k]);
+            made_node(&graph, "Add", "flat,weights", "out", NULL);
+            made_write(&graph, "named.onnx");
+            refused(fx, "named.onnx", false, CADRE_EFORMAT, "sparse weights");
+        }
+        row("%s in a function", locations[i]);
+        write_function(locations[i]);
+        refused(fx, "named.onnx", false, CADRE_EFORMAT, "not within the model's folder");
+    }
+    row("a function's data beside the file");
+    write_function("beside.bin");
+    cadre_onnx_options options = ask_options("named.onnx");
+    ask_spawned(fx, "function", false, &options);
+    unlink("named.onnx");
+    unlink("beside.bin");
+    fixture_end(fx);
+}
+
 /* A tensor that the graph makes while it runs, or while the engine folds constants. */
 static void make_huge(const char *path, int64_t side, bool folded)
 {
@@ -226,6 +275,64 @@ static void shapes_beyond_the_machine_are_errors(void **state)
     row("the engine goes on");
     cadre_onnx_options options = ask_options(clip());
     ask_spawned(fx, "clip", false, &options);
+    fixture_end(fx);
+}
+
+/* A GiB where this process may take half of one: another time it may be there, so that the load may be tried again. */
+static void memory_that_is_short_is_no_fault_of_the_file(void **state)
+{
+    (void)state;
+    if (SANITIZED) skip(); /* their shadow is larger than any limit */
+    for (int folded = 0; folded < 2; folded++) {
+        struct rlimit before, tight;
+        spawned worker;
+        long pages = 0;
+        row("%s", folded ? "folded" : "at run time");
+        fixture *fx = ask_begin();
+        make_huge("short.onnx", 1 << 14, folded);
+        FILE *file = fopen("/proc/self/statm", "r");
+        assert_non_null(file);
+        assert_int_equal(fscanf(file, "%ld", &pages), 1);
+        fclose(file);
+        assert_int_equal(getrlimit(RLIMIT_AS, &before), 0);
+        tight = before;
+        tight.rlim_cur = (rlim_t)pages * (rlim_t)sysconf(_SC_PAGESIZE) + ((rlim_t)512 << 20);
+        cadre_onnx_options options = ask_options("short.onnx");
+        assert_int_equal(setrlimit(RLIMIT_AS, &tight), 0);
+        ask_spawn_wait(fx, &worker, "short", false, &options, NULL);
+        assert_int_equal(setrlimit(RLIMIT_AS, &before), 0);
+        assert_status(worker.status, CADRE_ENOMEM);
+        unlink("short.onnx");
+        fixture_end(fx);
+    }
+}
+
+/* Positions that the model does not have. */
+static void a_context_beyond_the_model_fails_the_load(void **state)
+{
+    (void)state;
+    static const struct {
+        bool made;
+        int32_t context_length;
+        const char *says;
+    } cases[] = {{false, 1024, "context_length is 1024, and the model fails with a text of 1024 tokens"},
+                 {false, 1 << 20, "context_length is 1048576, and the model fails with a text of 2048 tokens"},
+                 {true, CADRE_DEFAULT, "context_length is 512, and the model fails with a text of 128 tokens"},
+                 {true, 65, "context_length is 65, and the model fails with a text of 65 tokens"},
+                 {true, 64, NULL}};
+    fixture *fx = ask_begin();
+    make_limited("limited.onnx", 64);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        spawned worker;
+        cadre_onnx_options options = ask_options(cases[i].made ? "limited.onnx" : minilm());
+        row("%s, %d", options.path, cases[i].context_length);
+        options.context_length = cases[i].context_length;
+        options.max_batch = 1;
+        ask_spawn_wait(fx, &worker, "long", true, &options, NULL);
+        assert_status(worker.status, cases[i].says ? CADRE_EINVAL : CADRE_OK);
+        if (cases[i].says) assert_contains(worker.detail, cases[i].says);
+    }
+    unlink("limited.onnx");
     fixture_end(fx);
 }
 

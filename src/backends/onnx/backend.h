@@ -17,12 +17,15 @@
 
 /* ---- engine.c ---- */
 
-/* Any thread but the loop's, the first time: it makes the environment, which stays as long as the process. NULL with a detail. */
+/* Any thread but the loop's, the first time: it makes the environment, which stays as long as the process. NULL with a detail, and
+ * _error tells whether memory was short. */
 const OrtApi *cadre__onnx_engine_start(char *detail, size_t detail_size);
 OrtEnv *cadre__onnx_engine_env(void);
 /* Consumes a status of the engine: its message becomes *said (cut at `size`), behind the first error logged on this thread if that says more. False: no error.
  */
 bool cadre__onnx_engine_failed(OrtStatus *status, char *said, size_t size);
+/* Right after a true answer: CADRE_ENOMEM where the machine's memory was short now, which another time may not be; else `otherwise`. */
+int cadre__onnx_engine_error(int otherwise);
 /* Before a call whose failure is to be explained. */
 void cadre__onnx_engine_forget(void);
 
@@ -35,6 +38,9 @@ const OrtMemoryInfo *cadre__onnx_memory_info(void);
 void cadre__onnx_memory_mark(void);
 uint64_t cadre__onnx_memory_peak(void);
 uint64_t cadre__onnx_memory_held(void);
+/* Whether this thread asked for one piece larger than the machine's memory since _forget: what no retry helps. */
+void cadre__onnx_memory_forget(void);
+bool cadre__onnx_memory_absurd(void);
 /* Any thread. Gives back what is kept for later batches. */
 void cadre__onnx_memory_trim(void);
 
@@ -105,6 +111,9 @@ int cadre__onnx_file_read(const char *path, cadre__onnx_facts *out, cadre__onnx_
 
 /* The path of `name` in the folder of `path`; false: too long. */
 bool cadre__onnx_beside(const char *path, const char *name, char *out, size_t size);
+/* Whether external data lies below the model's folder, by the text of its location: no root, no "..", no drive, and no '*', by which the engine marks a
+ * location that is an address in memory. */
+bool cadre__onnx_inside(const char *location);
 /* The length of a regular file that may be read; CADRE_EFORMAT with a detail. */
 int cadre__onnx_file_length(const char *path, uint64_t *bytes, char *detail, size_t detail_size);
 
@@ -127,7 +136,8 @@ int cadre__onnx_plan_make(const cadre__onnx_signature *signature, int capability
 
 /* ---- estimate.c ---- */
 
-/* A text batch runs in parts of at most so many tokens, padding counted, or one text; a picture batch of so many bytes, or one picture. */
+/* A text batch runs in parts of at most so many tokens, padding counted, or one text; a picture batch of so many bytes, the pixels counted, or
+ * one picture. */
 #define CADRE__ONNX_PART_TOKENS 2048
 #define CADRE__ONNX_PART_BYTES (UINT64_C(256) << 20)
 
@@ -139,11 +149,13 @@ typedef struct cadre__onnx_cost {
 
 /* From what a file says, on the safe side. */
 void cadre__onnx_cost_guess(const cadre__onnx_facts *facts, const cadre__onnx_plan *plan, cadre__onnx_cost *out);
+/* UINT64_MAX where it does not fit. */
+uint64_t cadre__onnx_sum(uint64_t a, uint64_t b);
 uint64_t cadre__onnx_weights_guess(const cadre__onnx_facts *facts);
 /* What a worker takes at most. */
 uint64_t cadre__onnx_worker_bytes(const cadre__onnx_cost *cost, const cadre__onnx_plan *plan, const cadre__onnx_options *options);
 /* Pictures in one Run. */
-int32_t cadre__onnx_pictures(const cadre__onnx_cost *cost, const cadre__onnx_options *options);
+int32_t cadre__onnx_pictures(const cadre__onnx_cost *cost, const cadre__onnx_plan *plan, const cadre__onnx_options *options);
 
 /* ---- vocabulary.c ---- */
 
@@ -249,7 +261,7 @@ typedef struct cadre__onnx_part {
 } cadre__onnx_part;
 
 /* Runs a part. 0: *values is the engine's output of `rows` (× tokens, where it is per token) × *dimension floats, alive until *result is released. Else
- * CADRE_ECANCELED: all ops were cancelled; CADRE_EENGINE with *detail. */
+ * CADRE_ECANCELED: all ops were cancelled; CADRE_EENGINE or CADRE_ENOMEM with *detail. */
 int cadre__onnx_run(cadre__onnx_runner *runner, const cadre__onnx_part *part, cadre_op *const *ops, size_t count, OrtValue **result, const float **values,
                     int32_t *dimension, char *detail, size_t detail_size);
 /* A unit vector, or with `normalize` false a copy; false where the engine gave something that is no number. Zero stays zero. */

@@ -16,10 +16,13 @@ static const OrtApi *api;
 static OrtEnv *environment;
 
 static _Thread_local char logged[256];
+static _Thread_local bool starved;
 
 void cadre__onnx_engine_forget(void)
 {
     logged[0] = '\0';
+    starved = false;
+    cadre__onnx_memory_forget();
 }
 
 /* Keeps the first error, which is the nearest to the cause. */
@@ -37,10 +40,16 @@ bool cadre__onnx_engine_failed(OrtStatus *status, char *said, size_t size)
 {
     if (!status) return false;
     const char *message = api->GetErrorMessage(status);
+    starved = strstr(message, "bad_alloc") && !cadre__onnx_memory_absurd();
     bool more = logged[0] && !strstr(message, logged);
     snprintf(said, size, "%.*s%s%s", (int)strcspn(message, "\n"), message, more ? "; before: " : "", more ? logged : "");
     api->ReleaseStatus(status);
     return true;
+}
+
+int cadre__onnx_engine_error(int otherwise)
+{
+    return starved ? CADRE_ENOMEM : otherwise;
 }
 
 static int start(char *detail, size_t detail_size)
@@ -57,10 +66,11 @@ static int start(char *detail, size_t detail_size)
     OrtStatus *status = table->CreateEnvWithCustomLogger(on_log, NULL, ORT_LOGGING_LEVEL_ERROR, "cadre", &made);
     if (!status) status = table->DisableTelemetryEvents(made);
     OrtAllocator *allocator = status ? NULL : cadre__onnx_memory_allocator(table);
+    if (!status && !allocator) starved = true;
     if (!status && allocator) status = table->RegisterAllocator(made, allocator);
     if (cadre__onnx_engine_failed(status, detail, detail_size) || !allocator) {
         if (made) table->ReleaseEnv(made);
-        return allocator ? CADRE_EENGINE : CADRE_ENOMEM;
+        return CADRE_EENGINE;
     }
     environment = made;
     return CADRE_OK;
@@ -69,6 +79,7 @@ static int start(char *detail, size_t detail_size)
 const OrtApi *cadre__onnx_engine_start(char *detail, size_t detail_size)
 {
     int rc = CADRE_OK;
+    cadre__onnx_engine_forget();
     pthread_mutex_lock(&start_lock);
     if (!environment) rc = start(detail, detail_size);
     pthread_mutex_unlock(&start_lock);

@@ -177,7 +177,8 @@ static int look(entry *self, cadre__onnx_facts *facts, cadre_backend_entry *out)
     if (self->capability == CADRE_TEXT_EMBEDDING) rc = look_at_vocabulary(self, &words, out->detail, sizeof(out->detail));
     if (rc < 0) return rc;
     cadre__onnx_cost_guess(facts, &plan, &cost);
-    out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, cadre__onnx_weights_guess(facts) + words, cadre__onnx_worker_bytes(&cost, &plan, self->options)};
+    out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, cadre__onnx_sum(cadre__onnx_weights_guess(facts), words),
+                                        cadre__onnx_worker_bytes(&cost, &plan, self->options)};
     out->need_count = 1;
     return CADRE_OK;
 }

@@ -27,14 +27,17 @@ void cadre__onnx_cost_guess(const cadre__onnx_facts *facts, const cadre__onnx_pl
     }
 }
 
+uint64_t cadre__onnx_sum(uint64_t a, uint64_t b)
+{
+    uint64_t sum;
+    return __builtin_add_overflow(a, b, &sum) ? UINT64_MAX : sum;
+}
+
 /* Weights within the file are there twice while the engine packs them; those beside it are mapped, and packed one at a time. */
 uint64_t cadre__onnx_weights_guess(const cadre__onnx_facts *facts)
 {
-    uint64_t twice;
-    if (__builtin_mul_overflow(facts->file_bytes, 2u, &twice)) return UINT64_MAX;
-    uint64_t external = facts->external_bytes + facts->external_bytes / 10, sum;
-    if (external < facts->external_bytes || __builtin_add_overflow(twice, external, &sum) || __builtin_add_overflow(sum, BASE_BYTES, &sum)) return UINT64_MAX;
-    return sum;
+    uint64_t twice = cadre__onnx_sum(facts->file_bytes, facts->file_bytes), external = cadre__onnx_sum(facts->external_bytes, facts->external_bytes / 10);
+    return cadre__onnx_sum(cadre__onnx_sum(twice, external), BASE_BYTES);
 }
 
 static double picture_bytes(const cadre__onnx_plan *plan)
@@ -42,9 +45,9 @@ static double picture_bytes(const cadre__onnx_plan *plan)
     return 4.0 * 3.0 * plan->image_size * (double)plan->image_size;
 }
 
-int32_t cadre__onnx_pictures(const cadre__onnx_cost *cost, const cadre__onnx_options *options)
+int32_t cadre__onnx_pictures(const cadre__onnx_cost *cost, const cadre__onnx_plan *plan, const cadre__onnx_options *options)
 {
-    double count = cost->picture > 0.0 ? (double)CADRE__ONNX_PART_BYTES / cost->picture : options->max_batch;
+    double count = (double)CADRE__ONNX_PART_BYTES / (cost->picture + picture_bytes(plan));
     return count < 1.0 ? 1 : count > options->max_batch ? options->max_batch : (int32_t)count;
 }
 
@@ -56,7 +59,7 @@ uint64_t cadre__onnx_worker_bytes(const cadre__onnx_cost *cost, const cadre__onn
         double tokens = longest > CADRE__ONNX_PART_TOKENS ? longest : most < CADRE__ONNX_PART_TOKENS ? most : CADRE__ONNX_PART_TOKENS;
         bytes += tokens * (cost->token + cost->pair * longest + 3.0 * sizeof(int64_t)) + most * sizeof(int32_t);
     } else {
-        bytes += cadre__onnx_pictures(cost, options) * (cost->picture + picture_bytes(plan));
+        bytes += cadre__onnx_pictures(cost, plan, options) * (cost->picture + picture_bytes(plan));
     }
     return bytes < 9e18 ? (uint64_t)bytes : UINT64_MAX;
 }

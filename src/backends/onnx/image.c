@@ -44,7 +44,7 @@ static void run_part(embedder *self, const call *now, size_t count)
         if (rc == CADRE_OK && cadre__onnx_store(values + i * (size_t)dimension, now->out + row * (size_t)dimension, dimension, self->options->normalize))
             continue;
         now->status[row] = rc < 0 ? rc : CADRE_EENGINE;
-        if (rc != CADRE_ECANCELED) cadre_op_fail(now->ops[row], CADRE_EENGINE, "%s", rc < 0 ? detail : "the engine gave no number");
+        if (rc != CADRE_ECANCELED) cadre_op_fail(now->ops[row], now->status[row], "%s", rc < 0 ? detail : "the engine gave no number");
     }
     if (result) self->weights->api->ReleaseValue(result);
 }
@@ -85,7 +85,7 @@ static int attach(void *data, cadre_op *op)
 {
     embedder *self = data;
     uint64_t own = cadre__onnx_worker_bytes(&self->weights->cost, &self->weights->plan, self->options);
-    cadre_op_measured(op, CADRE_DEVICE_HOST, own + (self->owns_weights ? self->weights->bytes : 0));
+    cadre_op_measured(op, CADRE_DEVICE_HOST, cadre__onnx_sum(own, self->owns_weights ? self->weights->bytes : 0));
     int rc = cadre__onnx_threads_start(self->weights->threads);
     return rc < 0 ? cadre_op_fail(op, rc, "the engine's %d threads could not be started", self->weights->thread_count) : CADRE_OK;
 }
@@ -114,7 +114,7 @@ int cadre__onnx_image_create(cadre_load_context *context, cadre__onnx_weights *w
     }
     self->weights = weights;
     self->owns_weights = owned;
-    self->part = cadre__onnx_pictures(&weights->cost, *options);
+    self->part = cadre__onnx_pictures(&weights->cost, &weights->plan, *options);
     int rc = weights->vocabulary ? cadre_load_fail(context, CADRE_ECAPABILITY, "these weights are a model of texts, not of pictures")
                                  : cadre__onnx_runner_create(&self->runner, weights);
     self->ops = calloc((size_t)self->part, sizeof(*self->ops));
@@ -126,12 +126,12 @@ int cadre__onnx_image_create(cadre_load_context *context, cadre__onnx_weights *w
     }
     self->options = *options;
     *options = NULL;
-    *out = (cadre_image_embedding_model){.size = sizeof(*out),
-                                         .ops = &ops_table,
-                                         .self = self,
-                                         .dimension = (uint32_t)weights->plan.dimension,
-                                         .max_batch = (uint32_t)self->options->max_batch,
-                                         .heartbeat_ms = 0, /* the engine gives no sign within a Run */
-                                         .threads = (uint32_t)weights->thread_count};
+    out->size = sizeof(*out);
+    out->ops = &ops_table;
+    out->self = self;
+    out->dimension = (uint32_t)weights->plan.dimension;
+    out->max_batch = (uint32_t)self->options->max_batch;
+    out->heartbeat_ms = 0; /* the engine gives no sign within a Run */
+    out->threads = (uint32_t)weights->thread_count;
     return CADRE_OK;
 }

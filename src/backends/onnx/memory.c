@@ -15,6 +15,7 @@
 #define ALIGNMENT 64 /* as the engine's own: a cache line, and the widest vector register */
 
 static _Thread_local int64_t held, peak;
+static _Thread_local bool absurd; /* more was asked for than the machine has */
 
 static OrtMemoryInfo *info;
 static OrtAllocator *thrower; /* the engine's own */
@@ -89,6 +90,7 @@ static head *find_room(size_t size)
 static void *take(OrtAllocator *self, size_t size)
 {
     (void)self;
+    if (size > most) absurd = true;
     head *block = size <= most ? find_room(size) : NULL;
     if (!block) return thrower->Alloc(thrower, (size_t)1 << 62);
     block->size = size;
@@ -136,6 +138,16 @@ const OrtMemoryInfo *cadre__onnx_memory_info(void)
 void cadre__onnx_memory_mark(void)
 {
     held = peak = 0;
+}
+
+void cadre__onnx_memory_forget(void)
+{
+    absurd = false;
+}
+
+bool cadre__onnx_memory_absurd(void)
+{
+    return absurd;
 }
 
 uint64_t cadre__onnx_memory_peak(void)

@@ -15,6 +15,16 @@ bool cadre__onnx_beside(const char *path, const char *name, char *out, size_t si
     return length >= 0 && (size_t)length < size;
 }
 
+bool cadre__onnx_inside(const char *location)
+{
+    if (!*location || *location == '/' || *location == '*' || strchr(location, '\\')) return false;
+    for (const char *part = location; part; part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL) {
+        size_t length = strcspn(part, "/");
+        if (length == 2 && part[0] == '.' && part[1] == '.') return false;
+    }
+    return true;
+}
+
 int cadre__onnx_file_length(const char *path, uint64_t *bytes, char *detail, size_t detail_size)
 {
     struct stat status;

@@ -19,9 +19,17 @@
 #define PATH_SIZE 4096
 #define NESTING_MAX 32
 
-enum { MODEL_IR_VERSION = 1, MODEL_GRAPH = 7, MODEL_FUNCTIONS = 25, FUNCTION_NODE = 7 };
+enum { MODEL_IR_VERSION = 1, MODEL_GRAPH = 7, MODEL_FUNCTIONS = 25, FUNCTION_NODE = 7, FUNCTION_ATTRIBUTE = 11 };
 enum { GRAPH_NODE = 1, GRAPH_INITIALIZER = 5, GRAPH_INPUT = 11, GRAPH_OUTPUT = 12, GRAPH_SPARSE = 15 };
-enum { NODE_ATTRIBUTE = 5, ATTRIBUTE_TENSOR = 5, ATTRIBUTE_GRAPH = 6, ATTRIBUTE_TENSORS = 10, ATTRIBUTE_GRAPHS = 11 };
+enum {
+    NODE_ATTRIBUTE = 5,
+    ATTRIBUTE_TENSOR = 5,
+    ATTRIBUTE_GRAPH = 6,
+    ATTRIBUTE_TENSORS = 10,
+    ATTRIBUTE_GRAPHS = 11,
+    ATTRIBUTE_SPARSE = 22,
+    ATTRIBUTE_SPARSES = 23
+};
 enum { TENSOR_DIMS = 1, TENSOR_TYPE = 2, TENSOR_NAME = 8, TENSOR_RAW = 9, TENSOR_EXTERNAL = 13, TENSOR_LOCATION = 14 };
 
 typedef struct reader {
@@ -285,21 +293,11 @@ static int read_external(reader *r, uint64_t end, tensor *t)
     return CADRE_OK;
 }
 
-/* A path below the model's folder, by its text: no root, no "..", no drive. */
-static bool inside(const char *location)
-{
-    if (!*location || *location == '/' || strchr(location, '\\')) return false;
-    for (const char *part = location; part; part = strchr(part, '/') ? strchr(part, '/') + 1 : NULL) {
-        size_t length = strcspn(part, "/");
-        if (length == 2 && part[0] == '.' && part[1] == '.') return false;
-    }
-    return true;
-}
-
 static int look_beside(reader *r, const tensor *t)
 {
     char path[PATH_SIZE];
-    if (!inside(t->location)) return wrong(r, "the tensor \"%.64s\": its external data \"%.128s\" is not within the model's folder", t->name, t->location);
+    if (!cadre__onnx_inside(t->location))
+        return wrong(r, "the tensor \"%.64s\": its external data \"%.128s\" is not within the model's folder", t->name, t->location);
     if (strcmp(t->location, r->last_location) == 0) return CADRE_OK;
     if (!cadre__onnx_beside(r->path, t->location, path, sizeof(path))) return wrong(r, "the path of its external data is too long");
     char why[CADRE__ONNX_DETAIL];
@@ -385,6 +383,7 @@ static int read_attribute(reader *r, uint64_t end, int depth)
         if (rc < 0) return rc;
         uint64_t after = r->at + f.length;
         if (f.wire == 2 && (f.number == ATTRIBUTE_TENSOR || f.number == ATTRIBUTE_TENSORS)) rc = read_tensor(r, after, false);
+        if (f.wire == 2 && (f.number == ATTRIBUTE_SPARSE || f.number == ATTRIBUTE_SPARSES)) return wrong(r, "has sparse weights, which are not read here");
         if (f.wire == 2 && (f.number == ATTRIBUTE_GRAPH || f.number == ATTRIBUTE_GRAPHS)) rc = read_graph(r, after, depth + 1);
         if (rc < 0) return rc;
         r->at = after;
@@ -415,6 +414,7 @@ static int read_function(reader *r, uint64_t end)
         if (rc < 0) return rc;
         uint64_t after = r->at + f.length;
         if (f.number == FUNCTION_NODE && f.wire == 2) rc = read_node(r, after, 1);
+        if (f.number == FUNCTION_ATTRIBUTE && f.wire == 2) rc = read_attribute(r, after, 1); /* with a default */
         if (rc < 0) return rc;
         r->at = after;
     }

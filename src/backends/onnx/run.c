@@ -84,7 +84,8 @@ static int finish(cadre__onnx_runner *runner, const cadre__onnx_part *part, OrtS
     if (!failed) snprintf(detail, detail_size, "the engine's answer has another shape than the file says");
     if (*result) w->api->ReleaseValue(*result);
     *result = NULL;
-    return stopped ? CADRE_ECANCELED : CADRE_EENGINE;
+    if (stopped) return CADRE_ECANCELED;
+    return failed ? cadre__onnx_engine_error(CADRE_EENGINE) : CADRE_EENGINE;
 }
 
 int cadre__onnx_run(cadre__onnx_runner *runner, const cadre__onnx_part *part, cadre_op *const *ops, size_t count, OrtValue **result, const float **values,

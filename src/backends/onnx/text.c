@@ -83,30 +83,43 @@ static void fail_rows(const call *now, const row *rows, size_t count, int error,
     }
 }
 
-static void run_part(embedder *self, const call *now, const row *rows, size_t count)
+/* One Run. */
+static int run_rows(embedder *self, const call *now, const row *rows, size_t count, char *detail, size_t detail_size)
 {
     cadre__onnx_part part;
     OrtValue *result;
     const float *values;
     int32_t dimension;
-    char detail[CADRE__ONNX_DETAIL] = "";
     size_t width = rows[count - 1].count, stride = (size_t)self->weights->plan.dimension * (self->weights->plan.per_token ? width : 1);
-    if (!make_room(self, count * width)) {
-        fail_rows(now, rows, count, CADRE_ENOMEM, "");
-        return;
-    }
+    if (!make_room(self, count * width)) return CADRE_ENOMEM;
     lay_out(self, rows, count, width, &part);
     for (size_t r = 0; r < count; r++) self->ops[r] = now->ops[rows[r].text];
-    int rc = cadre__onnx_run(&self->runner, &part, self->ops, count, &result, &values, &dimension, detail, sizeof(detail));
-    if (rc < 0) {
-        fail_rows(now, rows, count, rc, rc == CADRE_ECANCELED ? "" : detail);
-        return;
-    }
+    int rc = cadre__onnx_run(&self->runner, &part, self->ops, count, &result, &values, &dimension, detail, detail_size);
+    if (rc < 0) return rc;
     for (size_t r = 0; r < count; r++) {
         float *to = now->out + rows[r].text * (size_t)dimension;
         if (!store(self, &rows[r], values + r * stride, to)) fail_rows(now, &rows[r], 1, CADRE_EENGINE, "the engine gave no number");
     }
     self->weights->api->ReleaseValue(result);
+    return CADRE_OK;
+}
+
+/* The texts of a part are of different requests: where the engine fails, each is tried alone, so that one it cannot take fails no other. */
+static void run_part(embedder *self, const call *now, const row *rows, size_t count)
+{
+    char detail[CADRE__ONNX_DETAIL] = "";
+    int rc = run_rows(self, now, rows, count, detail, sizeof(detail));
+    if (rc == CADRE_OK) return;
+    if (count == 1 || (rc != CADRE_EENGINE && rc != CADRE_ENOMEM)) {
+        fail_rows(now, rows, count, rc, rc == CADRE_ECANCELED ? "" : detail);
+        return;
+    }
+    for (size_t r = 0; r < count; r++) {
+        if (cadre_op_cancelled(now->ops[rows[r].text]))
+            fail_rows(now, &rows[r], 1, CADRE_ECANCELED, "");
+        else
+            run_part(self, now, &rows[r], 1);
+    }
 }
 
 /* ---- the operation ---- */
@@ -178,7 +191,8 @@ static int embed(void *data, cadre_op *const *ops, const char *const *texts, siz
 
 static uint64_t own_bytes(const embedder *self)
 {
-    return cadre__onnx_worker_bytes(&self->weights->cost, &self->weights->plan, self->options) + (self->owns_weights ? self->weights->bytes : 0);
+    uint64_t own = cadre__onnx_worker_bytes(&self->weights->cost, &self->weights->plan, self->options);
+    return cadre__onnx_sum(own, self->owns_weights ? self->weights->bytes : 0);
 }
 
 static int attach(void *data, cadre_op *op)
@@ -226,13 +240,13 @@ int cadre__onnx_text_create(cadre_load_context *context, cadre__onnx_weights *we
     }
     self->options = *options;
     *options = NULL;
-    *out = (cadre_text_embedding_model){.size = sizeof(*out),
-                                        .ops = &ops_table,
-                                        .self = self,
-                                        .dimension = (uint32_t)weights->plan.dimension,
-                                        .max_batch = (uint32_t)max_batch,
-                                        .context_length = (uint32_t)self->options->context_length,
-                                        .heartbeat_ms = 0, /* the engine gives no sign within a Run */
-                                        .threads = (uint32_t)weights->thread_count};
+    out->size = sizeof(*out);
+    out->ops = &ops_table;
+    out->self = self;
+    out->dimension = (uint32_t)weights->plan.dimension;
+    out->max_batch = (uint32_t)max_batch;
+    out->context_length = (uint32_t)self->options->context_length;
+    out->heartbeat_ms = 0; /* the engine gives no sign within a Run */
+    out->threads = (uint32_t)weights->thread_count;
     return CADRE_OK;
 }

@@ -8,7 +8,6 @@
 #include <string.h>
 
 #define TRIAL_SHORT 128
-#define TRIAL_LONG 512
 
 /* What a load works on. */
 typedef struct loading {
@@ -27,26 +26,26 @@ static int engine_error(loading *l, int error)
 
 /* ---- the session ---- */
 
-static OrtStatus *set_options(const cadre__onnx_weights *w, OrtSessionOptions *options)
+static OrtStatus *set_options(const cadre__onnx_weights *w, GraphOptimizationLevel level, OrtSessionOptions *options)
 {
     const OrtApi *api = w->api;
     OrtStatus *status = api->SetIntraOpNumThreads(options, w->thread_count);
     if (!status) status = api->SetInterOpNumThreads(options, 1);
     if (!status) status = api->SetSessionExecutionMode(options, ORT_SEQUENTIAL);
-    if (!status) status = api->SetSessionGraphOptimizationLevel(options, ORT_ENABLE_ALL);
+    if (!status) status = api->SetSessionGraphOptimizationLevel(options, level);
     if (!status) status = api->DisableMemPattern(options); /* a plan for each shape of a batch would stay for good */
     if (!status) status = api->AddSessionConfigEntry(options, "session.intra_op.allow_spinning", "0");
     if (!status) status = api->AddSessionConfigEntry(options, "session.use_env_allocators", "1");
     return status ? status : cadre__onnx_threads_use(w->threads, api, options);
 }
 
-static int make_session(loading *l)
+static int make_session(loading *l, GraphOptimizationLevel level)
 {
     cadre__onnx_weights *w = l->weights;
     OrtSessionOptions *options = NULL;
     cadre__onnx_engine_forget();
     OrtStatus *status = w->api->CreateSessionOptions(&options);
-    if (!status) status = set_options(w, options);
+    if (!status) status = set_options(w, level, options);
     if (!status) {
         cadre_load_progress(l->context, 0.1, 0, 0, "session");
         cadre__onnx_watch_load(w->watch, l->context, options);
@@ -56,7 +55,7 @@ static int make_session(loading *l)
     bool failed = cadre__onnx_engine_failed(status, l->said, sizeof(l->said));
     if (options) w->api->ReleaseSessionOptions(options);
     if (cadre_load_cancelled(l->context)) return CADRE_ECANCELED;
-    return failed ? engine_error(l, CADRE_EFORMAT) : CADRE_OK;
+    return failed ? engine_error(l, cadre__onnx_engine_error(CADRE_EFORMAT)) : CADRE_OK;
 }
 
 /* ---- the session's inputs and outputs ---- */
@@ -118,7 +117,7 @@ static int plan(loading *l, int capability)
     cadre__onnx_weights *w = l->weights;
     w->signature = calloc(1, sizeof(*w->signature));
     if (!w->signature) return CADRE_ENOMEM;
-    if (cadre__onnx_engine_failed(read_signature(w), l->said, sizeof(l->said))) return engine_error(l, CADRE_EENGINE);
+    if (cadre__onnx_engine_failed(read_signature(w), l->said, sizeof(l->said))) return engine_error(l, cadre__onnx_engine_error(CADRE_EENGINE));
     int rc = cadre__onnx_plan_make(w->signature, capability, l->options, true, &w->plan, l->detail, sizeof(l->detail));
     return rc < 0 ? cadre_load_fail(l->context, rc, "%.150s: %s", l->options->path, l->detail) : CADRE_OK;
 }
@@ -131,17 +130,23 @@ static int try_row(loading *l, size_t tokens, double *bytes)
     cadre__onnx_weights *w = l->weights;
     bool text = w->plan.capability == CADRE_TEXT_EMBEDDING;
     size_t pixels = text ? 1 : (size_t)3 * (size_t)w->plan.image_size * (size_t)w->plan.image_size;
-    int64_t ids[TRIAL_LONG], mask[TRIAL_LONG], types[TRIAL_LONG] = {0};
-    for (size_t i = 0; i < TRIAL_LONG; i++) {
-        ids[i] = text ? cadre__onnx_vocabulary_size(w->vocabulary) - 1 : 0;
-        mask[i] = 1;
+    int64_t *numbers = text ? calloc(tokens, 3 * sizeof(*numbers)) : NULL;
+    float *picture = text ? NULL : calloc(pixels, sizeof(*picture));
+    cadre__onnx_part part = {.rows = 1, .tokens = tokens, .pixels = picture};
+    if (numbers) {
+        part.ids = numbers;
+        part.mask = numbers + tokens;
+        part.types = numbers + 2 * tokens;
     }
-    cadre__onnx_part part = {1, tokens, ids, mask, types, text ? NULL : calloc(pixels, sizeof(float))};
+    for (size_t i = 0; numbers && i < tokens; i++) {
+        part.ids[i] = cadre__onnx_vocabulary_size(w->vocabulary) - 1;
+        part.mask[i] = 1;
+    }
     cadre__onnx_runner runner = {.load = l->context};
     OrtValue *result = NULL;
     const float *values;
     int32_t dimension = 0;
-    int rc = text || part.pixels ? cadre__onnx_runner_create(&runner, w) : CADRE_ENOMEM;
+    int rc = numbers || picture ? cadre__onnx_runner_create(&runner, w) : CADRE_ENOMEM;
     if (rc == CADRE_OK) {
         cadre__onnx_memory_mark();
         rc = cadre__onnx_run(&runner, &part, NULL, 0, &result, &values, &dimension, l->detail, sizeof(l->detail));
@@ -149,9 +154,17 @@ static int try_row(loading *l, size_t tokens, double *bytes)
         if (result) w->api->ReleaseValue(result);
     }
     cadre__onnx_runner_clear(&runner);
-    free(part.pixels);
+    free(picture);
+    free(numbers);
     w->plan.dimension = rc == CADRE_OK ? dimension : 0;
     return rc;
+}
+
+/* After a failure that *detail tells of: whether it was the length. */
+static bool takes_less(loading *l, size_t tokens)
+{
+    double bytes;
+    return tokens > CADRE__ONNX_CONTEXT_MIN && try_row(l, CADRE__ONNX_CONTEXT_MIN, &bytes) == CADRE_OK;
 }
 
 static int try_out(loading *l)
@@ -164,15 +177,19 @@ static int try_out(loading *l)
         return rc == CADRE_EENGINE ? cadre_load_fail(l->context, CADRE_EFORMAT, "%.150s: it fails with a black picture: %s", l->options->path, l->detail) : rc;
     }
     size_t longest = (size_t)l->options->context_length, brief = longest < TRIAL_SHORT ? longest : TRIAL_SHORT;
-    if (longest > TRIAL_LONG) longest = TRIAL_LONG;
+    if (longest > CADRE__ONNX_PART_TOKENS) longest = CADRE__ONNX_PART_TOKENS;
+    size_t tried = brief;
     int rc = try_row(l, brief, &little);
-    if (rc == CADRE_OK) rc = try_row(l, longest, &more);
+    if (rc == CADRE_OK && longest > brief) rc = try_row(l, tried = longest, &more);
+    if (rc == CADRE_EENGINE && takes_less(l, tried))
+        return cadre_load_fail(l->context, CADRE_EINVAL, "%.150s: context_length is %d, and the model fails with a text of %zu tokens: %s", l->options->path,
+                               l->options->context_length, tried, l->detail);
     if (rc == CADRE_EENGINE)
         return cadre_load_fail(l->context, CADRE_EFORMAT, "%.150s: it fails with the last of the vocabulary's %d pieces: %s", l->options->path,
                                cadre__onnx_vocabulary_size(w->vocabulary), l->detail);
     if (rc < 0) return rc;
     /* n × (token + pair × n), through both points. */
-    double at_brief = little / (double)brief, at_longest = more / (double)longest;
+    double at_brief = little / (double)brief, at_longest = longest > brief ? more / (double)longest : at_brief;
     double pair = longest > brief ? (at_longest - at_brief) / (double)(longest - brief) : 0;
     w->cost.pair = pair > 0 ? pair : 0;
     w->cost.token = pair > 0 ? at_brief - pair * (double)brief : at_longest;
@@ -195,7 +212,7 @@ static int prepare(loading *l)
 {
     cadre__onnx_weights *w = l->weights;
     w->api = cadre__onnx_engine_start(l->detail, sizeof(l->detail));
-    if (!w->api) return cadre_load_fail(l->context, CADRE_EENGINE, "%s", l->detail);
+    if (!w->api) return cadre_load_fail(l->context, cadre__onnx_engine_error(CADRE_EENGINE), "%s", l->detail);
     int rc = cadre__onnx_file_read(l->options->path, &l->facts, NULL, NULL, l->detail, sizeof(l->detail));
     if (rc == CADRE_EFORMAT) return cadre_load_fail(l->context, rc, "%s", l->detail);
     w->thread_count = l->options->threads == CADRE_DEFAULT ? (int32_t)cadre_load_cores(l->context) : l->options->threads;
@@ -209,13 +226,17 @@ static int load(loading *l, int capability)
     int rc = prepare(l);
     if (rc == CADRE_OK && cadre_load_cancelled(l->context)) rc = CADRE_ECANCELED;
     cadre__onnx_memory_mark();
-    if (rc == CADRE_OK) rc = make_session(l);
+    if (rc == CADRE_OK) rc = make_session(l, ORT_ENABLE_ALL);
+    /* What folds constants does not ask the sessions' allocator: a session without it tells by its trial whether the file wants what no machine has. */
+    bool starved = rc == CADRE_ENOMEM && l->weights->watch;
+    if (starved) rc = make_session(l, ORT_DISABLE_ALL);
     /* What was packed lies in the allocator; what was not is as large as it was in the file. */
-    uint64_t held = cadre__onnx_memory_held(), filed = l->facts.file_bytes + l->facts.external_bytes;
+    uint64_t held = cadre__onnx_memory_held(), filed = cadre__onnx_sum(l->facts.file_bytes, l->facts.external_bytes);
     if (rc == CADRE_OK) rc = plan(l, capability);
     if (rc == CADRE_OK && l->weights->plan.capability == CADRE_TEXT_EMBEDDING) rc = read_vocabulary(l);
     if (rc == CADRE_OK) rc = try_out(l);
-    l->weights->bytes = (held > filed ? held : filed) + (l->weights->vocabulary ? cadre__onnx_vocabulary_bytes(l->weights->vocabulary) : 0);
+    if (rc == CADRE_OK && starved) rc = CADRE_ENOMEM;
+    l->weights->bytes = cadre__onnx_sum(held > filed ? held : filed, l->weights->vocabulary ? cadre__onnx_vocabulary_bytes(l->weights->vocabulary) : 0);
     return rc == CADRE_OK && cadre_load_cancelled(l->context) ? CADRE_ECANCELED : rc;
 }
 
