@@ -2,6 +2,10 @@
  * at. */
 #define TESTS_diffusion_parts(X)                                                                                                                               \
     X(a_cancel_stops_before_the_next_step)                                                                                                                     \
+    X(who_draws_uses_the_threads_of_those_that_wait)                                                                                                           \
+    X(who_waits_gives_a_sign_of_life_when_the_one_that_draws_does)                                                                                             \
+    X(broken_weights_end_the_worker)                                                                                                                           \
+    X(what_a_worker_says_that_it_takes)                                                                                                                        \
     X(weights_are_foreseen_as_the_engine_takes_them)                                                                                                           \
     X(a_picture_is_foreseen_on_the_safe_side)                                                                                                                  \
     X(files_cut_at_any_length)                                                                                                                                 \
@@ -17,12 +21,19 @@
 #include "backend.h"
 #include "tensors.h"
 
+#include <sched.h>
+
 /* ---- contexts of the test's own ---- */
 
 struct cadre_op {
     int steps; /* reported */
     int cancel_at;
     uint32_t reached;
+    uint32_t threads; /* what cadre_op_threads says; 0: 1 */
+    int beats;
+    uint64_t measured;
+    void (*on_step)(cadre_op *op, void *data); /* may be NULL */
+    void *data;
     char detail[512];
 };
 
@@ -30,8 +41,18 @@ struct cadre_load_context {
     char detail[512];
 };
 
+static int looks; /* of who waits for its turn, at its cancel */
+
+/* Cancelled after so many; `data` are weights of which somebody else gives a sign of life between. */
+static int look_again(const cadre_op *op)
+{
+    if (op->data) cadre__diffusion_sign(op->data);
+    return ++looks >= -op->cancel_at;
+}
+
 int cadre_op_cancelled(const cadre_op *op)
 {
+    if (op->cancel_at < 0) return look_again(op);
     return op->cancel_at > 0 && op->steps >= op->cancel_at;
 }
 
@@ -40,17 +61,23 @@ void cadre_op_step(cadre_op *op, uint32_t done, uint32_t total)
     (void)total;
     op->reached = done;
     op->steps++;
+    if (op->on_step) op->on_step(op, op->data);
 }
 
 void cadre_op_heartbeat(cadre_op *op)
 {
-    (void)op;
+    op->beats++;
+}
+
+void cadre_op_measured(cadre_op *op, uint32_t device, uint64_t bytes)
+{
+    assert_int_equal(device, CADRE_DEVICE_HOST);
+    op->measured = bytes;
 }
 
 uint32_t cadre_op_threads(const cadre_op *op)
 {
-    (void)op;
-    return 1;
+    return op->threads > 0 ? op->threads : 1;
 }
 
 int cadre_op_fail(cadre_op *op, int error, const char *format, ...)
@@ -81,6 +108,22 @@ uint32_t cadre_load_threads(const cadre_load_context *context)
 {
     (void)context;
     return 1;
+}
+
+uint32_t cadre_load_cores(const cadre_load_context *context)
+{
+    (void)context;
+    return 3;
+}
+
+/* The engine's own, and the last number that it was given. */
+void engine_set_threads(sd_ctx_t *context, int threads) __asm__("sd_ctx_set_n_threads");
+static int threads_now;
+
+void sd_ctx_set_n_threads(sd_ctx_t *context, int threads)
+{
+    threads_now = threads;
+    engine_set_threads(context, threads);
 }
 
 void cadre_load_measured(cadre_load_context *context, uint32_t device, uint64_t bytes)
@@ -161,7 +204,132 @@ static void a_cancel_stops_before_the_next_step(void **state)
     }
 }
 
+/* ---- turns ---- */
+
+typedef struct queue {
+    model of;
+    pthread_t thread;
+    cadre_op second; /* it waits while the first draws */
+    int status;
+    int seen[8]; /* threads at the first's reports */
+    size_t reports;
+} queue;
+
+static void *draw_second(void *data)
+{
+    queue *q = data;
+    cadre_image image;
+    cadre_blob pixels;
+    q->status = paint(&q->of, &q->second, SIDE, 1, &image, &pixels);
+    if (q->status == 0) pixels.free(pixels.data, pixels.length);
+    return NULL;
+}
+
+static void start_second(cadre_op *op, void *data)
+{
+    queue *q = data;
+    if (q->reports < COUNT(q->seen)) q->seen[q->reports++] = threads_now;
+    if (op->steps != 1) return;
+    assert_int_equal(pthread_create(&q->thread, NULL, draw_second, q), 0);
+    while (atomic_load(&q->of.weights->waiting) == 0) sched_yield();
+}
+
+static void who_draws_uses_the_threads_of_those_that_wait(void **state)
+{
+    (void)state;
+    static queue q;
+    cadre_diffusion_options given = draw_options(FLUX);
+    cadre_image image;
+    cadre_blob pixels;
+    for (uint32_t threads = 1; threads <= 2; threads++) {
+        given.threads = CADRE_DEFAULT;
+        memset(&q, 0, sizeof q);
+        q.of = load(given);
+        cadre_op op = {.threads = threads, .on_step = start_second, .data = &q};
+        assert_status(paint(&q.of, &op, SIDE, 3, &image, &pixels), 0);
+        pixels.free(pixels.data, pixels.length);
+        assert_int_equal(pthread_join(q.thread, NULL), 0);
+        assert_status(q.status, 0);
+        assert_int_equal(q.seen[0], threads);
+        assert_int_equal(q.seen[1], threads == 1 ? 2 : 3); /* there are 3 cores */
+        assert_int_equal(threads_now, 1);                  /* of the second, alone */
+        assert_int_equal(atomic_load(&q.of.weights->waiting), 0);
+        unload(&q.of);
+    }
+}
+
+static bool beats_by_looks(cadre__diffusion_weights *weights, cadre_op *op, bool sign)
+{
+    looks = 0;
+    op->beats = 0;
+    weights->taken = true;
+    if (sign) op->data = weights;
+    op->cancel_at = -5; /* after so many looks */
+    assert_status(cadre__diffusion_take(weights, op), CADRE_ECANCELED);
+    assert_int_equal(looks, 5);
+    return op->beats > 0;
+}
+
+static void who_waits_gives_a_sign_of_life_when_the_one_that_draws_does(void **state)
+{
+    (void)state;
+    model of = load(draw_options(FLUX));
+    cadre_op op = {0};
+    assert_false(beats_by_looks(of.weights, &op, false));
+    assert_true(beats_by_looks(of.weights, &op, true));
+    of.weights->taken = false;
+    unload(&of);
+}
+
+static void broken_weights_end_the_worker(void **state)
+{
+    (void)state;
+    model of = load(draw_options(FLUX));
+    cadre_diffusion_options given = draw_options(FLUX);
+    cadre__diffusion_options *copy;
+    cadre_load_context context = {""};
+    cadre_text_to_image_model painter = CADRE_TEXT_TO_IMAGE_MODEL_INIT;
+    cadre_image image;
+    cadre_blob pixels;
+    cadre_op op = {0};
+    of.weights->broken = true;
+    assert_status(paint(&of, &op, SIDE, 1, &image, &pixels), CADRE_EWORKER);
+    assert_contains(op.detail, "loaded again");
+    assert_status(cadre__diffusion_options_create(&given, true, &copy, NULL, 0), 0);
+    assert_status(cadre__diffusion_painter_create(&context, of.weights, false, &copy, &painter), CADRE_EWORKER);
+    assert_contains(context.detail, "gave up");
+    cadre__diffusion_options_destroy(copy);
+    of.weights->broken = false;
+    unload(&of);
+}
+
 /* ---- memory ---- */
+
+static void what_a_worker_says_that_it_takes(void **state)
+{
+    (void)state;
+    model of = load(draw_options(FLUX));
+    cadre_load_context context = {""};
+    cadre__diffusion_options *copy;
+    cadre_op op = {0};
+    uint64_t params = (uint64_t)(of.weights->params_mib * 1024 * 1024), one = cadre__diffusion_picture_bytes(&of.weights->facts, SIDE, SIDE, false);
+    assert_int_equal(of.weights->bytes, params + one);
+    assert_status(of.painter.ops->attach(of.painter.self, &op), 0);
+    assert_int_equal(op.measured, params + one + CADRE__DIFFUSION_WORKER_BYTES);
+    for (int32_t side = SIDE; side <= 2 * SIDE; side *= 2) {
+        cadre_text_to_image_model painter = CADRE_TEXT_TO_IMAGE_MODEL_INIT;
+        cadre_diffusion_options given = draw_options(FLUX);
+        row("shared, %d pixels", (int)side);
+        given.width = given.height = side;
+        assert_status(cadre__diffusion_options_create(&given, true, &copy, NULL, 0), 0);
+        assert_status(cadre__diffusion_painter_create(&context, of.weights, false, &copy, &painter), 0);
+        assert_status(painter.ops->attach(painter.self, &op), 0);
+        uint64_t own = cadre__diffusion_picture_bytes(&of.weights->facts, (uint32_t)side, (uint32_t)side, false) - one;
+        assert_int_equal(op.measured, own + CADRE__DIFFUSION_WORKER_BYTES);
+        painter.ops->destroy(painter.self);
+    }
+    unload(&of);
+}
 
 static void weights_are_foreseen_as_the_engine_takes_them(void **state)
 {
@@ -184,7 +352,9 @@ static void a_picture_is_foreseen_on_the_safe_side(void **state)
     static const int32_t sides[] = {64, 128, 256};
     const char *const files[] = {FLUX, SD35};
     for (size_t i = 0; i < COUNT(files); i++) {
-        model of = load(draw_options(files[i]));
+        cadre_diffusion_options given = draw_options(files[i]);
+        given.width = given.height = sides[COUNT(sides) - 1];
+        model of = load(given);
         for (size_t k = 0; k < COUNT(sides); k++) {
             cadre_image image;
             cadre_blob pixels;
@@ -263,6 +433,17 @@ static void refuse(size_t which, const void *bytes, size_t length)
     assert_contains(detail, SPOILT);
 }
 
+/* Past a GGUF's pairs, which are texts and 32-bit numbers, none longer than 255 bytes. */
+static size_t first_tensor(const content *of)
+{
+    size_t at = 24;
+    for (size_t i = 0; i < of->bytes[16]; i++) {
+        at += 8 + (size_t)of->bytes[at];
+        at += of->bytes[at] == 8 ? 12 + (size_t)of->bytes[at + 4] : 8;
+    }
+    return at;
+}
+
 /* Past the description of a GGUF's tensor. */
 static size_t next_tensor(const content *of, size_t at)
 {
@@ -274,7 +455,7 @@ static size_t next_tensor(const content *of, size_t at)
 static size_t header_length(const content *of)
 {
     if (memcmp(of->bytes, "GGUF", 4) != 0) return 8 + (size_t)of->bytes[0] + ((size_t)of->bytes[1] << 8) + ((size_t)of->bytes[2] << 16);
-    size_t at = 24, count = of->bytes[8] + ((size_t)of->bytes[9] << 8);
+    size_t at = first_tensor(of), count = of->bytes[8] + ((size_t)of->bytes[9] << 8);
     for (size_t i = 0; i < count; i++) at = next_tensor(of, at);
     return at;
 }
@@ -547,7 +728,7 @@ static void a_tensor_that_is_missing_or_of_another_shape(void **state)
     list_kinds();
     for (size_t which = 0; which < 3; which++) {
         content of = read_content(kinds[which].path);
-        size_t at = 24, count = of.bytes[8] + ((size_t)of.bytes[9] << 8);
+        size_t at = first_tensor(&of), count = of.bytes[8] + ((size_t)of.bytes[9] << 8);
         for (size_t i = 0; i < count; i++) {
             unsigned char *name = of.bytes + at + 8, first[8], second[8];
             size_t length = of.bytes[at];

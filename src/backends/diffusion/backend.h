@@ -14,6 +14,7 @@
 
 #include <cadre/diffusion.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 
 /* ---- options.c ---- */
@@ -70,7 +71,7 @@ int cadre__diffusion_look(const cadre__diffusion_options *options, cadre__diffus
 
 /* ---- estimate.c ---- */
 
-/* What a picture of that size takes while it is made. */
+/* What a picture of that size takes while it is made. It depends on the number of pixels only, and grows with it. */
 uint64_t cadre__diffusion_picture_bytes(const cadre__diffusion_facts *facts, uint32_t width, uint32_t height, bool tiling);
 
 /* ---- weights.c ---- */
@@ -78,12 +79,17 @@ uint64_t cadre__diffusion_picture_bytes(const cadre__diffusion_facts *facts, uin
 typedef struct cadre__diffusion_weights {
     sd_ctx_t *context;
     cadre__diffusion_facts facts;
-    double params_mib;  /* as the engine said */
-    double compute_mib; /* the largest of its compute buffers so far; of whose turn it is */
+    uint32_t cores;         /* of the pool */
+    uint64_t picture_bytes; /* one of the options' size */
+    uint64_t bytes;         /* all that is taken, with that picture */
+    atomic_uint waiting;    /* workers that wait for their turn */
+    atomic_uint signs;      /* of life, of whose turn it is; who waits passes them on as its own */
+    double params_mib;      /* as the engine said */
+    double compute_mib;     /* the largest of its compute buffers so far; of whose turn it is */
     pthread_mutex_t lock;
     pthread_cond_t free;
-    bool taken;  /* by a worker */
-    bool broken; /* never touched again */
+    bool taken;         /* by a worker */
+    atomic_bool broken; /* never touched again */
 } cadre__diffusion_weights;
 
 /* Loader thread. */
@@ -92,8 +98,13 @@ void cadre__diffusion_weights_destroy(void *weights);
 /* Worker thread. Waits for the turn; CADRE_ECANCELED. */
 int cadre__diffusion_take(cadre__diffusion_weights *weights, cadre_op *op);
 void cadre__diffusion_give(cadre__diffusion_weights *weights);
+/* Whose turn it is: a sign of life for those that wait. */
+void cadre__diffusion_sign(cadre__diffusion_weights *weights);
 
 /* ---- generate.c ---- */
+
+/* What a worker has of its own beside the weights and the picture that they pay for. */
+#define CADRE__DIFFUSION_WORKER_BYTES (UINT64_C(1) << 20)
 
 /* Makes a model around weights; with `owned` they are destroyed with it, on failure too. Takes over *options on success. Any thread. */
 int cadre__diffusion_painter_create(cadre_load_context *context, cadre__diffusion_weights *weights, bool owned, cadre__diffusion_options **options,

@@ -95,7 +95,7 @@ static int look(const entry *self, cadre_backend_entry *out)
     if ((uint32_t)options->width > facts.most || (uint32_t)options->height > facts.most)
         return cadre_backend_fail(out, CADRE_EINVAL, "options: width or height is more than the model's %u", facts.most);
     uint64_t picture = cadre__diffusion_picture_bytes(&facts, (uint32_t)options->width, (uint32_t)options->height, options->vae_tiling);
-    out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, facts.weights_bytes, picture};
+    out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, facts.weights_bytes + picture, CADRE__DIFFUSION_WORKER_BYTES}; /* workers draw in turn */
     out->need_count = 1;
     return CADRE_OK;
 }

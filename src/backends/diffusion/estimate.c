@@ -13,18 +13,17 @@ static uint64_t step_bytes(const cadre__diffusion_facts *facts, uint64_t pixels)
 
 /* Measured per pixel: the autoencoder's convolutions at full size unfold to 6,660 bytes, TAESD's to 1,925. A tile is at most 256 pixels wide and high, and half
  * of it overlaps. */
-static uint64_t decoder_bytes(const cadre__diffusion_facts *facts, uint64_t width, uint64_t height, bool tiling)
+static uint64_t decoder_bytes(const cadre__diffusion_facts *facts, uint64_t pixels, bool tiling)
 {
-    if (tiling && width > 256) width = 256;
-    if (tiling && height > 256) height = 256;
-    return width * height * (facts->tiny ? 1925 : 6660);
+    if (tiling && pixels > 256 * 256) pixels = 256 * 256;
+    return pixels * (facts->tiny ? 1925 : 6660);
 }
 
 uint64_t cadre__diffusion_picture_bytes(const cadre__diffusion_facts *facts, uint32_t width, uint32_t height, bool tiling)
 {
     uint64_t pixels = (uint64_t)width * height;
     uint64_t most = (facts->t5 ? 256 : 16) * MIB; /* the text encoders */
-    uint64_t step = step_bytes(facts, pixels), decoder = decoder_bytes(facts, width, height, tiling);
+    uint64_t step = step_bytes(facts, pixels), decoder = decoder_bytes(facts, pixels, tiling);
     if (step > most) most = step;
     if (decoder > most) most = decoder;
     /* The latents and the picture, as floats and as bytes; graphs and tensors of the host's side. */

@@ -329,13 +329,15 @@ static int look_at_decoder(look *self, cadre__diffusion_facts *out)
 
 /* ---- memory ---- */
 
-/* As the engine keeps a tensor: vectors and positions in F32, convolutions in F16, embeddings in types that it can look rows up in, all else as it is. */
+/* As the engine keeps a tensor: vectors, positions and SD 3's embedders in F32, convolutions in F16, embeddings in types that it can look rows up in, all else
+ * as it is. */
 static uint64_t kept(const cadre__tensor *tensor, const char *name)
 {
     static const uint32_t row_types[] = {1, 2, 3, 6, 7, 8};
     uint64_t single = tensor->elements * 4;
     if (tensor->ne[1] == 1 && tensor->ne[2] == 1 && tensor->ne[3] == 1) return single;
     if (strstr(name, "pos_embed") || strstr(name, "position_embedding") || strstr(name, "text_projection")) return single;
+    if (strstr(name, "t_embedder.") || strstr(name, "y_embedder.") || strstr(name, "context_embedder.")) return single;
     if (tensor->ne[2] > 1 || tensor->ne[3] > 1) return tensor->elements * 2;
     if (!strstr(name, "token_emb") && strcmp(name, "shared.weight") != 0) return tensor->bytes;
     for (size_t i = 0; i < sizeof(row_types) / sizeof(row_types[0]); i++) {

@@ -35,13 +35,20 @@ typedef struct drawing {
 
 static void use_threads(const painter *self, const cadre_op *op)
 {
-    sd_ctx_set_n_threads(self->weights->context, self->options->threads > 0 ? self->options->threads : (int)cadre_op_threads(op));
+    cadre__diffusion_weights *weights = self->weights;
+    uint32_t threads = (uint32_t)self->options->threads;
+    if (threads == 0) { /* those that wait for their turn count as busy, and leave their part unused */
+        threads = cadre_op_threads(op) * (1 + atomic_load(&weights->waiting));
+        if (threads > weights->cores) threads = weights->cores > 0 ? weights->cores : 1;
+    }
+    sd_ctx_set_n_threads(weights->context, (int)threads);
 }
 
 static int on_step(void *data, int done, int total)
 {
     drawing *now = data;
     cadre_op_step(now->op, (uint32_t)done, (uint32_t)total);
+    cadre__diffusion_sign(now->self->weights);
     if (cadre_op_cancelled(now->op)) return 1;
     use_threads(now->self, now->op);
     return 0;
@@ -66,6 +73,18 @@ static int check_side(cadre_op *op, const char *what, int32_t value, uint32_t mo
     if (value >= CADRE__DIFFUSION_SIZE_MIN && (uint32_t)value <= most && value % CADRE__DIFFUSION_SIZE_STEP == 0) return CADRE_OK;
     return cadre_op_fail(op, CADRE_EINPUT, "%s is %d; it may be a multiple of %d from %d to %u", what, (int)value, CADRE__DIFFUSION_SIZE_STEP,
                          CADRE__DIFFUSION_SIZE_MIN, most);
+}
+
+/* The options' size is what memory was charged for. */
+static int check_memory(const painter *self, cadre_op *op, const sd_img_gen_params_t *params)
+{
+    const cadre__diffusion_options *options = self->options;
+    const cadre__diffusion_facts *facts = &self->weights->facts;
+    uint64_t paid = cadre__diffusion_picture_bytes(facts, (uint32_t)options->width, (uint32_t)options->height, options->vae_tiling);
+    uint64_t bytes = cadre__diffusion_picture_bytes(facts, (uint32_t)params->width, (uint32_t)params->height, options->vae_tiling);
+    if (bytes <= paid) return CADRE_OK;
+    return cadre_op_fail(op, CADRE_EINPUT, "a picture of %d × %d takes %llu MiB; this model was loaded for %d × %d", params->width, params->height,
+                         (unsigned long long)((bytes + (1 << 20) - 1) >> 20), (int)options->width, (int)options->height);
 }
 
 static int64_t random_seed(void)
@@ -106,6 +125,7 @@ static int fill(const painter *self, cadre_op *op, const cadre_text_to_image_inp
     out->vae_tiling_params.enabled = options->vae_tiling;
     int rc = check_side(op, "width", out->width, most);
     if (rc == CADRE_OK) rc = check_side(op, "height", out->height, most);
+    if (rc == CADRE_OK) rc = check_memory(self, op, out);
     if (rc == CADRE_OK) rc = check_text(op, "prompt", out->prompt);
     if (rc == CADRE_OK) rc = check_text(op, "negative prompt", out->negative_prompt);
     if (rc == CADRE_OK && (out->sample_params.sample_steps < 1 || out->sample_params.sample_steps > CADRE__DIFFUSION_STEPS_MAX))
@@ -114,6 +134,22 @@ static int fill(const painter *self, cadre_op *op, const cadre_text_to_image_inp
 }
 
 /* ---- operations ---- */
+
+/* What the worker's reservation pays for: its own copy with a picture, or by how much its pictures are larger than the one that shared weights pay for. */
+static int attach(void *data, cadre_op *op)
+{
+    const painter *self = data;
+    const cadre__diffusion_options *options = self->options;
+    const cadre__diffusion_weights *weights = self->weights;
+    uint64_t bytes = CADRE__DIFFUSION_WORKER_BYTES;
+    uint64_t picture = cadre__diffusion_picture_bytes(&weights->facts, (uint32_t)options->width, (uint32_t)options->height, options->vae_tiling);
+    if (self->owns_weights)
+        bytes += weights->bytes;
+    else if (picture > weights->picture_bytes)
+        bytes += picture - weights->picture_bytes;
+    cadre_op_measured(op, CADRE_DEVICE_HOST, bytes);
+    return CADRE_OK;
+}
 
 static void free_pixels(void *data, size_t length)
 {
@@ -142,14 +178,14 @@ static int draw(painter *self, cadre_op *op, const sd_img_gen_params_t *params, 
     drawing now = {self, op};
     cadre_sd_call call = {.data = &now, .step = on_step, .buffer = on_buffer, .steps = params->sample_params.sample_steps};
     sd_image_t image = {0};
-    if (weights->broken) return cadre_op_fail(op, CADRE_EENGINE, "stable-diffusion.cpp gave up on an earlier picture: the model must be loaded again");
+    if (weights->broken) return cadre_op_fail(op, CADRE_EWORKER, "stable-diffusion.cpp gave up on an earlier picture: the model must be loaded again");
     use_threads(self, op);
     switch (cadre_sd_generate(weights->context, params, &call, &image)) {
     case CADRE_SD_OK: return hand_over(op, &image, params, out, pixels);
     case CADRE_SD_STOPPED: return CADRE_ECANCELED;
     case CADRE_SD_REFUSED: return cadre_op_fail(op, CADRE_EINPUT, "stable-diffusion.cpp cannot read the prompt: %s", call.error);
     case CADRE_SD_NO_MEMORY: return CADRE_ENOMEM;
-    case CADRE_SD_BROKEN: weights->broken = true; return cadre_op_fail(op, CADRE_EENGINE, "stable-diffusion.cpp gave up: %s", call.error);
+    case CADRE_SD_BROKEN: weights->broken = true; return cadre_op_fail(op, CADRE_EWORKER, "stable-diffusion.cpp gave up: %s", call.error);
     default: return cadre_op_fail(op, CADRE_EENGINE, "stable-diffusion.cpp: %s", call.error[0] ? call.error : "no picture");
     }
 }
@@ -177,12 +213,13 @@ static void destroy(void *data)
 int cadre__diffusion_painter_create(cadre_load_context *context, cadre__diffusion_weights *weights, bool owned, cadre__diffusion_options **options,
                                     cadre_text_to_image_model *out)
 {
-    static const cadre_text_to_image_ops ops = {.size = sizeof(ops), .destroy = destroy, .generate = generate};
+    static const cadre_text_to_image_ops ops = {.size = sizeof(ops), .attach = attach, .destroy = destroy, .generate = generate};
     uint32_t most = weights->facts.most;
     const cadre__diffusion_options *given = *options;
     int rc = CADRE_OK;
     if ((uint32_t)given->width > most || (uint32_t)given->height > most)
         rc = cadre_load_fail(context, CADRE_EINVAL, "width or height is more than the model's %u", most);
+    if (rc == CADRE_OK && weights->broken) rc = cadre_load_fail(context, CADRE_EWORKER, "stable-diffusion.cpp gave up on a picture with these weights");
     painter *self = rc == CADRE_OK ? calloc(1, sizeof(*self)) : NULL;
     if (!self) {
         if (owned) cadre__diffusion_weights_destroy(weights);

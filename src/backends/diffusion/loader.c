@@ -78,7 +78,7 @@ int cadre__diffusion_share_weights(cadre_load_context *context, const cadre__dif
     cadre__diffusion_weights *weights;
     int rc = cadre__diffusion_weights_load(context, options, &weights);
     if (rc < 0) return rc;
-    if (weights->params_mib > 0) cadre_load_measured(context, CADRE_DEVICE_HOST, (uint64_t)(weights->params_mib * 1024 * 1024));
+    cadre_load_measured(context, CADRE_DEVICE_HOST, weights->bytes);
     *out = (cadre_weights_value){sizeof(*out), weights, cadre__diffusion_weights_destroy, &weights_type};
     return CADRE_OK;
 }

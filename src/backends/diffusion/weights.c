@@ -1,7 +1,9 @@
 /* Weights: an engine's context with all parts. It draws one picture at a time, so its workers take turns.
  *
- * Threads: loaded on a loader thread. `taken` is under `lock`; who has taken it alone touches `context`, `compute_mib` and `broken`. Waiting workers look at
- * their request's cancel a few times a second. Destroyed on a reaper thread, when no worker is left. */
+ * Threads: loaded on a loader thread. `taken` is under `lock`; who has taken it alone touches `context` and `compute_mib`, and sets `broken`. Waiting workers
+ * count themselves in `waiting`, whose part of the cores the one that draws uses. They look at their request's cancel a few times a second, and give a sign of
+ * life only where the one that draws has given one: when that one hangs, they count as hanging too, instead of waiting for ever. Destroyed on a reaper thread,
+ * when no worker is left. */
 #include "backend.h"
 
 #include <errno.h>
@@ -65,6 +67,9 @@ static int load(cadre_load_context *context, const cadre__diffusion_options *opt
     if (rc < 0) return *detail ? cadre_load_fail(context, rc, "%s", detail) : rc;
     if (cadre_load_cancelled(context)) return CADRE_ECANCELED;
     rc = start_engine(context, options, weights);
+    weights->cores = cadre_load_cores(context);
+    weights->picture_bytes = cadre__diffusion_picture_bytes(&weights->facts, (uint32_t)options->width, (uint32_t)options->height, options->vae_tiling);
+    weights->bytes = (weights->params_mib > 0 ? (uint64_t)(weights->params_mib * 1024 * 1024) : weights->facts.weights_bytes) + weights->picture_bytes;
     return rc == CADRE_OK && cadre_load_cancelled(context) ? CADRE_ECANCELED : rc;
 }
 
@@ -112,15 +117,29 @@ int cadre__diffusion_take(cadre__diffusion_weights *weights, cadre_op *op)
     struct timespec until;
     int rc = CADRE_OK;
     pthread_mutex_lock(&weights->lock);
+    unsigned seen = atomic_load(&weights->signs);
+    atomic_fetch_add(&weights->waiting, 1);
     while (weights->taken && rc == CADRE_OK) {
         soon(&until);
         pthread_cond_timedwait(&weights->free, &weights->lock, &until);
-        cadre_op_heartbeat(op);
+        unsigned signs = atomic_load(&weights->signs);
+        if (signs != seen) cadre_op_heartbeat(op);
+        seen = signs;
         if (cadre_op_cancelled(op)) rc = CADRE_ECANCELED;
     }
-    if (rc == CADRE_OK) weights->taken = true;
+    atomic_fetch_sub(&weights->waiting, 1);
+    if (rc == CADRE_OK) {
+        weights->taken = true;
+        cadre_op_heartbeat(op);
+        cadre__diffusion_sign(weights);
+    }
     pthread_mutex_unlock(&weights->lock);
     return rc;
+}
+
+void cadre__diffusion_sign(cadre__diffusion_weights *weights)
+{
+    atomic_fetch_add(&weights->signs, 1);
 }
 
 void cadre__diffusion_give(cadre__diffusion_weights *weights)
