@@ -139,6 +139,8 @@ static void deliver_measure(cadre_pool *pool, cadre__message *message)
     } else if (entry && entry->weights && entry->weights->promise == context->promise) {
         cadre__reservation_set(entry->weights->charge, m->device, m->bytes);
         cadre__entry_measured(entry, true, m->device, m->bytes);
+    } else if (!entry && context->promise && context->promise->future && context->promise->future->charge) { /* the host's own weights */
+        cadre__reservation_set(context->promise->future->charge, m->device, m->bytes);
     }
     cadre__free(cadre__pool_allocator(pool), m, sizeof *m);
     cadre__load_unref(context);
