@@ -23,7 +23,7 @@
 
 #include "tower.h"
 
-#define NODES_PER_LOOK 4
+#define NODES_PER_LOOK 32 /* a twelfth of a large tower. After each look the engine starts its threads anew, which costs as much as several nodes */
 
 #ifdef CADRE_LLAMA_MTMD_THREADS
 void cadre_mtmd_set_threads(mtmd_context *engine, int threads); /* fetch.sh adds it to libmtmd */
