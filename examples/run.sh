@@ -8,7 +8,7 @@
 #   cli     cadre-cli with its manifest: sh examples/run.sh cli chat smollm2
 #   --all   all but the server, in that order; stops at the first that fails
 # Installs the packages that the build needs (apt-get, with sudo unless root), fetches the engines and the weights or makes them (see src/backends/*/fetch.sh
-# and examples/weights.sh; stable-diffusion.cpp is built from source, once, some ten minutes on two cores), builds in build/release and runs the example. The
+# and examples/weights.sh; stable-diffusion.cpp is built from source, once, a few minutes on two cores), builds in build/release and runs the example. The
 # manifests lie beside the programs, in build/release/examples; this script puts links to the weights that they name there. Later runs take seconds.
 
 set -eu

@@ -8,7 +8,7 @@
 #   fuzz   every fuzz target for 20 s, always from the same seed (tests/fuzz.sh runs them for any time and from any)
 #   --quick  dev only
 # Installs the packages that it needs (apt-get, with sudo unless root), fetches or builds the engines and fetches or makes the weights in the cache (see
-# src/backends/*/fetch.sh and examples/weights.sh; stable-diffusion.cpp is built once, which takes some ten minutes on two cores). A failing build does
+# src/backends/*/fetch.sh and examples/weights.sh; stable-diffusion.cpp is built once, which takes a few minutes on two cores). A failing build does
 # not keep the next ones from running; the last line says which failed. The tests find the models in the variables that examples/weights.sh --env prints.
 
 set -eu

@@ -90,7 +90,7 @@ make_engine() (
     part=$(make_part "$cache") || exit 1
     remove_on_exit "$part"
     unpack "$part"
-    say "building stable-diffusion.cpp in $part (8 to 20 minutes, once)"
+    say "building stable-diffusion.cpp in $part (a few minutes on two cores, once)"
     attempt "configuring stable-diffusion.cpp" env GIT_CEILING_DIRECTORIES="$part" cmake -G Ninja -S "$part/source" -B "$part/build" -DCMAKE_BUILD_TYPE=Release \
         -DCMAKE_POSITION_INDEPENDENT_CODE=ON -DCMAKE_C_FLAGS=-fexceptions -DSD_WEBP=OFF -DSD_WEBM=OFF -DSD_BUILD_EXAMPLES=ON \
         -DGGML_NATIVE=OFF -DGGML_OPENMP=OFF -DGGML_CCACHE=OFF
