@@ -5,7 +5,7 @@
 #   (nothing)  makes CACHE/stable-diffusion-0.4.7-ARCH/ with lib/, include/, bin/sd-cli and the licences, unless it is there
 #   --print    fetches and builds nothing; says where it would be, status 1 if it is not there
 # The last line on stdout is the folder. CACHE is $CADRE_CACHE, else $XDG_CACHE_HOME/cadre, else ~/.cache/cadre.
-# 20 MB are downloaded, 50 MB stay. The build takes 8 minutes on two cores (20 on busy ones); a compiler takes 2.4 GB of memory, so no more of them run than there
+# 20 MB are downloaded, 50 MB stay. The build takes about two minutes on two cores, seven on busy ones; a compiler takes 2.4 GB of memory, so no more of them run than there
 # is room for. $CADRE_JOBS sets their number.
 #
 # The library is built for x86-64 with AVX2, FMA, F16C and BMI2, not for the machine at hand: it may be installed elsewhere. The backend refuses a processor that
