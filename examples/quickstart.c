@@ -97,7 +97,7 @@ static void start(void)
     cadre_text_to_text_loader chat_loader;
     cadre_text_embedding_loader embed_loader;
     spawn.on_progress = on_progress, ask.on_text = on_text, ask.on_done = on_answer, compare.on_done = on_embeddings;
-    ask.key = chat.key, ask.text = "Why is the sky blue? Answer in three sentences.", ask.sampling.max_tokens = 150;
+    ask.key = chat.key, ask.text = "Why is the sky blue? Answer in three sentences.", ask.sampling.temperature = 0, ask.sampling.max_tokens = 150;
     compare.key = minilm.key, compare.texts = sentences, compare.count = SENTENCES;
     options.path = app.paths[0];
     int rc = cadre_llama_text_to_text(&options, &chat_loader);

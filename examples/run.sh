@@ -4,9 +4,10 @@
 # usage: sh examples/run.sh [NAME [ARGUMENT…] | cli ARGUMENT… | --all]      (quickstart, registry and pictures, without an argument)
 #   NAME    minimal, quickstart, registry, three_loaders, own_model, cancel_and_deadline, pictures or embed_in_your_loop
 #           (pictures: cadre-cli compares, describes and draws some; the last is a server: it listens on 127.0.0.1:7070 until Ctrl-C; talk to it with nc)
+#   fetch REFERENCE [QUESTION]    a chat model from a hub: sh examples/run.sh fetch hf:OWNER/NAME/FILE.gguf
 #   ARGUMENT…  for the program, before the manifest or the models that it is given: registry --metrics
 #   cli     cadre-cli with its manifest: sh examples/run.sh cli chat smollm2
-#   --all   all but the server, in that order; stops at the first that fails
+#   --all   all but the server and fetch, in that order; stops at the first that fails
 # Installs the packages that the build needs (apt-get, with sudo unless root), fetches the engines and the weights or makes them (see src/backends/*/fetch.sh
 # and examples/weights.sh; stable-diffusion.cpp is built from source, once, a few minutes on two cores), builds in build/release and runs the example. The
 # manifests lie beside the programs, in build/release/examples; this script puts links to the weights that they name there. Later runs take seconds.
@@ -28,9 +29,9 @@ case ${1:-} in
 cli) names=cli && shift ;;
 --all) names=$programs && shift ;;
 *)
-    case " $programs $server " in
+    case " $programs $server fetch " in
     *" $1 "*) names=$1 && shift ;;
-    *) fail "unknown example: $1 (one of: $programs $server; cli; or --all)" ;;
+    *) fail "unknown example: $1 (one of: $programs $server fetch; cli; or --all)" ;;
     esac
     ;;
 esac
@@ -67,6 +68,7 @@ run_example() {
     three_loaders) set -- "$minilm" "$@" ;;
     quickstart) set -- "$smollm2" "$minilm" "$@" ;;
     esac
+    [ "$name" != fetch ] || [ $# -gt 0 ] || fail "fetch needs the model's file: sh examples/run.sh fetch hf:OWNER/NAME/FILE.gguf"
     say "running $name${*:+ $*}"
     "$examples/$name" "$@"
 }
@@ -81,7 +83,7 @@ minilm=$(sh "$here/weights.sh" minilm)
 
 say "building in build/release"
 cd "$top"
-cmake --preset release -DCADRE_BACKENDS="$CADRE_ALL_BACKENDS" -DCADRE_IMAGES=ON >&2
+cmake --preset release -DCADRE_BACKENDS="$CADRE_ALL_BACKENDS" -DCADRE_IMAGES=ON -DCADRE_FETCH=ON >&2
 cmake --build build/release >&2
 cd "$OLDPWD"
 examples=$top/build/release/examples
@@ -94,4 +96,4 @@ done
 for name in $names; do
     run_example "$name" "$@"
 done
-[ "$names" != "$programs" ] || say "all of them ran; $server is a server and was left out: sh examples/run.sh $server"
+[ "$names" != "$programs" ] || say "all of them ran but $server, which is a server, and fetch, which needs a hub: sh examples/run.sh $server"

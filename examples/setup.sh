@@ -13,9 +13,9 @@ set -eu
 # What building cadre with the llama backend needs (libc6-dev is only a recommendation of gcc).
 CADRE_BUILD_PACKAGES="gcc libc6-dev cmake ninja-build pkg-config libuv1-dev libcjson-dev ca-certificates git python3"
 
-# What the pictures and the backends need besides: decoders, Unicode, and a C++ compiler for the engines that are built here.
+# What the pictures, the fetcher and the backends need besides: decoders, HTTP and hashes, Unicode, and a C++ compiler for the engines that are built here.
 CADRE_ALL_BACKENDS="llama;onnx;diffusion"
-CADRE_BACKEND_PACKAGES="g++ libspng-dev libjpeg62-turbo-dev libwebp-dev libutf8proc-dev"
+CADRE_BACKEND_PACKAGES="g++ libspng-dev libjpeg62-turbo-dev libwebp-dev libcurl4-openssl-dev libssl-dev libutf8proc-dev"
 
 # npm's own client comes as a wheel: 60 MB once, removed after use. Debian's npm package would install 386 packages.
 CADRE_NODE_VERSION=22.20.0

@@ -5,6 +5,7 @@
 #   dispatch   a request that does nothing: round trip, throughput, instructions on the loop's thread
 #   stall      what loads do to the loop: a timer's lag, uv_fs_stat, the time of the loads
 #   lag        the same with the models in the registry, metrics scraped each second and the trace on
+#   fetch      four files from a hub on this machine, checked, and the loop's lag meanwhile, against curl with sha256sum
 #   scale      bytes of a waiting request, instructions of a dispatch with 10,000 models, CPU time of 1,000 idle workers
 #   thrash     loads that a trace of requests for six models takes with room for two, against the offline optimum
 #   coldstart  a request for a model that is not loaded, to its first token, against llama-server in router mode
@@ -32,7 +33,7 @@ top=$(dirname "$here")
 
 llama_cases="coldstart herd swap cores generate embed"
 backend_cases="image vision draw shared"
-all_cases="dispatch stall lag scale thrash $llama_cases $backend_cases"
+all_cases="dispatch stall lag fetch scale thrash $llama_cases $backend_cases"
 cases= json= rounds=7
 while [ $# -gt 0 ]; do
     case $1 in
@@ -161,7 +162,11 @@ build=$top/build/bench
 folder=$build/run
 mkdir -p "$folder"
 install_packages $CADRE_BUILD_PACKAGES valgrind
-backends= images=OFF
+backends= images=OFF fetch=OFF
+if wanted fetch; then
+    fetch=ON
+    install_packages libcurl4-openssl-dev libssl-dev curl openssl
+fi
 if any_wanted $llama_cases vision; then
     backends=llama
     prepare_llama
@@ -175,7 +180,7 @@ say "building in build/bench"
 cd "$top"
 # -g: callgrind tells functions by it. The folder of the release preset stays as it is.
 log=$(cmake --preset release -B "$build" -DCADRE_BUILD_BENCH=ON -DCADRE_BUILD_EXAMPLES=OFF -DCADRE_BACKENDS="$backends" -DCADRE_IMAGES=$images \
-    -DCMAKE_C_FLAGS=-g 2>&1 &&
+    -DCADRE_FETCH=$fetch -DCMAKE_C_FLAGS=-g 2>&1 &&
     cmake --build "$build" 2>&1) || {
     printf '%s\n' "$log" >&2
     fail "the build failed (see above)"

@@ -52,7 +52,7 @@ build_target() {
 
 configure() {
     clang=$(find_clang)
-    install_packages $CADRE_BUILD_PACKAGES libcmocka-dev libspng-dev libjpeg62-turbo-dev libwebp-dev
+    install_packages $CADRE_BUILD_PACKAGES libcmocka-dev libspng-dev libjpeg62-turbo-dev libwebp-dev libutf8proc-dev libcurl4-openssl-dev libssl-dev
     mkdir -p "$build"
     (cd "$top" && cmake --preset fuzz -DCMAKE_C_COMPILER="$clang") >"$build/configure.log" 2>&1 || {
         cat "$build/configure.log" >&2
@@ -98,8 +98,11 @@ minimize() {
     mkdir -p "$build/corpus/$1" "$here/fuzz/corpus/$1"
     rm -rf "$build/minimal"
     mkdir "$build/minimal"
-    most=512
-    [ "$1" != image ] || most=4096
+    case $1 in
+    image) most=4096 ;;
+    onnx) most=2048 ;;
+    *) most=512 ;;
+    esac
     "$build/tests/fuzz/fuzz_$1" -set_cover_merge=1 -use_counters=0 -max_len="$most" "$build/minimal" "$here/fuzz/corpus/$1" "$build/corpus/$1" >"$build/$1.log" 2>&1 ||
         fail "the corpus of $1 cannot be merged (see $build/$1.log)"
     rm -rf "$here/fuzz/corpus/$1"

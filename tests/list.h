@@ -81,6 +81,34 @@
     X(forms_without_a_decoder_or_fetcher_are_enotsup)                                                                                                          \
     X(one_bad_picture_of_a_batch_fails_the_request)
 
+#define TESTS_urls(X)                                                                                                                                          \
+    X(pictures_are_fetched_while_the_model_is_loaded)                                                                                                          \
+    X(pictures_of_a_request_are_fetched_side_by_side)                                                                                                          \
+    X(a_fetched_request_takes_the_place_of_its_arrival)                                                                                                        \
+    X(encoded_bytes_go_when_they_are_decoded)                                                                                                                  \
+    X(lent_urls_are_given_back_once)                                                                                                                           \
+    X(the_first_failure_ends_the_request)                                                                                                                      \
+    X(what_a_fetcher_brings_is_checked)                                                                                                                        \
+    X(failures_of_fetching_are_not_the_models)                                                                                                                 \
+    X(fetching_requests_fill_the_queue)                                                                                                                        \
+    X(a_cancel_and_a_deadline_let_go_of_what_is_fetched)                                                                                                       \
+    X(a_cancel_in_the_turn_in_which_a_fetch_ends_is_told_once)                                                                                                 \
+    X(a_fetcher_may_end_the_request_or_close_the_pool)                                                                                                         \
+    X(a_close_drains_and_cancels_fetches)                                                                                                                      \
+    X(a_load_that_fails_ends_who_fetches)                                                                                                                      \
+    X(a_removal_serves_who_was_accepted)                                                                                                                       \
+    X(who_only_fetches_gives_its_memory_to_who_works)                                                                                                          \
+    X(who_waits_for_a_key_fetches_meanwhile)                                                                                                                   \
+    X(jobs_that_are_queued_again_keep_their_pictures)
+
+#define TESTS_defaults(X)                                                                                                                                      \
+    X(an_entrys_sampling_stands_in_where_a_request_has_none)                                                                                                   \
+    X(an_entry_may_have_some_defaults_or_none)                                                                                                                 \
+    X(an_entrys_picture_parameters_stand_in)                                                                                                                   \
+    X(defaults_are_those_of_a_key_that_was_not_known_yet)                                                                                                      \
+    X(defaults_of_a_manifest_and_of_a_typed_loader_stand_in)                                                                                                   \
+    X(a_model_must_have_the_dimension_that_its_entry_says)
+
 #define TESTS_cancel(X)                                                                                                                                        \
     X(a_cancel_is_heard_at_once_in_every_state)                                                                                                                \
     X(a_cancel_by_the_port_is_heard_in_every_state)                                                                                                            \
@@ -162,6 +190,7 @@
 #define REGISTRY_TESTS_nomem(X)                                                                                                                                \
     X(without_memory_a_registry_entry_fails_cleanly)                                                                                                           \
     X(without_memory_reservations_that_wait_fail_cleanly)                                                                                                      \
+    X(without_memory_files_that_are_fetched_fail_cleanly)                                                                                                      \
     X(without_memory_a_manifest_fails_cleanly)
 #define TESTS_nomem(X)                                                                                                                                         \
     X(without_memory_futures_and_posts_fail_cleanly)                                                                                                           \
@@ -175,6 +204,7 @@
     X(without_memory_a_cancelled_load_fails_cleanly)                                                                                                           \
     X(without_memory_troubled_requests_fail_cleanly)                                                                                                           \
     X(without_memory_forms_of_pictures_fail_cleanly)                                                                                                           \
+    X(without_memory_pictures_by_url_fail_cleanly)                                                                                                             \
     X(without_memory_many_keys_fail_cleanly)                                                                                                                   \
     X(without_memory_weights_and_promises_fail_cleanly)                                                                                                        \
     REGISTRY_TESTS_nomem(X)
@@ -241,11 +271,14 @@
     X(texts_of_an_entry_are_checked)                                                                                                                           \
     X(numbers_of_an_entry_are_checked)                                                                                                                         \
     X(memory_of_an_entry_is_checked)                                                                                                                           \
+    X(files_of_an_entry_are_checked)                                                                                                                           \
+    X(defaults_of_an_entry_are_checked)                                                                                                                        \
     X(an_entry_with_a_loader_needs_no_backend)                                                                                                                 \
     X(a_copy_of_an_entry_shares_nothing_with_it)                                                                                                               \
     X(every_type_of_option_arrives)                                                                                                                            \
     X(relative_paths_begin_at_the_folder)                                                                                                                      \
     X(every_message_of_options_says_where)                                                                                                                     \
+    X(texts_are_64_of_64_kib)                                                                                                                                  \
     X(the_nearest_name_is_at_most_a_third_away)                                                                                                                \
     X(without_memory_options_and_copies_fail_cleanly)
 
@@ -433,5 +466,32 @@
     X(who_reserves_again_in_the_callback_does_not_hold_the_loop)                                                                                               \
     X(a_pinned_model_whose_worker_was_stopped_comes_back_when_its_memory_is_free)                                                                              \
     X(a_key_is_free_again_while_a_request_of_its_former_entry_holds_pieces)
+
+#define TESTS_files(X)                                                                                                                                         \
+    X(files_that_are_here_are_looked_at_by_the_addition)                                                                                                       \
+    X(files_that_are_missing_leave_the_entry_unseen)                                                                                                           \
+    X(a_reference_without_a_fetcher_is_refused)                                                                                                                \
+    X(a_reference_that_is_wrong_is_refused_with_its_place)                                                                                                     \
+    X(a_fetcher_that_is_not_whole_makes_no_pool)                                                                                                               \
+    X(an_async_entry_brings_what_is_missing_without_a_thread)                                                                                                  \
+    X(what_is_larger_than_the_budget_is_not_downloaded)                                                                                                        \
+    X(what_turns_out_larger_than_the_budget_is_told_after_the_download)                                                                                        \
+    X(other_kinds_never_download_and_say_what_to_do)                                                                                                           \
+    X(a_pinned_entry_fetches_when_it_is_added)                                                                                                                 \
+    X(a_fetch_by_hand_brings_the_files_and_loads_nothing)                                                                                                      \
+    X(a_fetch_of_what_has_no_files_is_told_on_a_later_turn)                                                                                                    \
+    X(loads_and_fetches_by_hand_share_one_download)                                                                                                            \
+    X(an_unload_a_removal_and_the_close_end_a_download)                                                                                                        \
+    X(a_close_ends_what_a_request_waits_for)                                                                                                                   \
+    X(a_download_for_nobody_is_cancelled_after_the_grace)                                                                                                      \
+    X(a_download_that_fails_is_tried_again_while_somebody_waits)                                                                                               \
+    X(a_download_that_claims_too_much_is_found_out)                                                                                                            \
+    X(a_download_obeys_the_time_limits_of_loads)                                                                                                               \
+    X(files_that_went_are_looked_for_again)                                                                                                                    \
+    X(what_the_backend_says_of_fetched_files_fails_the_load)                                                                                                   \
+    X(a_look_that_never_returns_does_not_hold_up_the_close)                                                                                                    \
+    X(a_look_whose_entry_goes_is_forgotten)                                                                                                                    \
+    X(everybody_is_told_once_whatever_happens)                                                                                                                 \
+    X(files_are_read_ahead_of_a_load)
 
 #endif

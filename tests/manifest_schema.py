@@ -10,7 +10,7 @@ import sys
 import jsonschema
 
 GROUPS = {"workers": "{}_workers", "breaker": "breaker_{}"}
-ONLY_IN_C = {"size", "folder", "memory_count"}
+ONLY_IN_C = {"size", "folder", "memory_count", "file_count"}
 
 
 def parse(path):
@@ -26,9 +26,9 @@ def parse(path):
     return json.loads(text, object_pairs_hook=unique)
 
 
-def fields_of_c(header):
-    body = re.search(r"typedef struct cadre_entry \{(.*?)\} cadre_entry;", header.read_text(), re.S).group(1)
-    return set(re.findall(r"(\w+);", re.sub(r"/\*.*?\*/", "", body, flags=re.S))) - ONLY_IN_C
+def fields_of_c(header, name):
+    body = re.search(r"typedef struct %s \{(.*?)\} %s;" % (name, name), header.read_text(), re.S).group(1)
+    return set(re.findall(r"(\w+)[;,]", re.sub(r"/\*.*?\*/", "", body, flags=re.S))) - ONLY_IN_C
 
 
 def fields_of(schema):
@@ -53,9 +53,11 @@ def main():
     jsonschema.Draft202012Validator.check_schema(schema)
     validator = jsonschema.Draft202012Validator(schema)
     failures = []
-    expected, found = fields_of_c(top / "include/cadre/registry.h"), set(fields_of(schema))
-    if expected != found:
-        failures.append(f"the schema and cadre_entry differ in: {', '.join(sorted(expected ^ found))}")
+    defaults = schema["$defs"]["model"]["properties"]["defaults"]["properties"]
+    for name, found in (("cadre_entry", set(fields_of(schema))), ("cadre_request_defaults", set(defaults))):
+        expected = fields_of_c(top / "include/cadre/registry.h", name)
+        if expected != found:
+            failures.append(f"the schema and {name} differ in: {', '.join(sorted(expected ^ found))}")
     for folder, accepted in (("good", True), ("bad", False), ("beyond", True)):
         samples = sorted((top / "tests/manifests" / folder).glob("*.json"))
         if not samples:

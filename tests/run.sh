@@ -46,7 +46,7 @@ run_preset() {
     tsan) wrapper=without_aslr ;;
     esac
     say "$1: building in build/$1"
-    cmake --preset "$1" -DCADRE_BACKENDS="$backends" -DCADRE_IMAGES=ON &&
+    cmake --preset "$1" -DCADRE_BACKENDS="$backends" -DCADRE_IMAGES=ON -DCADRE_FETCH=ON &&
         $wrapper cmake --build "build/$1" &&
         $wrapper ctest --test-dir "build/$1" --output-on-failure --no-tests=error -j2
 }

@@ -51,6 +51,8 @@ typedef struct script {
     uint32_t heartbeat_ms, fixed_threads;
     int open_status;
     atomic_int opened, closed; /* its backend's calls */
+    int fetch_calls;           /* loop: likewise */
+    char opened_path[300];     /* what the latest open got as "path" */
     script_settle settle;
     gate gates[OP_COUNT];
     const void *expected[8]; /* parameter structs of which each input must equal one */

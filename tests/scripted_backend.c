@@ -65,6 +65,7 @@ static int backend_open(const cadre_backend *backend, cadre_backend_entry *entry
     if (entry->device_count < 1 || strcmp(entry->device_names[0], "host") != 0) fixture_fault(fx, "the first device is not the host");
     for (size_t i = 0; i < s->estimate_count; i++) entry->needs[i] = s->estimate[i];
     entry->need_count = s->estimate_count;
+    if (backend->option_count) snprintf(s->opened_path, sizeof s->opened_path, "%s", entry->options[0].given ? entry->options[0].string : "");
     *self = s;
     atomic_fetch_add(&s->opened, 1);
     return 0;
@@ -84,6 +85,7 @@ static cadre_weights_future *backend_fetch(void *self, cadre_load_context *conte
     script *s = self;
     cadre_weights_future *fetched = NULL;
     if (!fixture_on_loop(s->fx) || s->fx->calling) fixture_fault(s->fx, "fetch runs off the loop, or inside a call");
+    s->fetch_calls++;
     if (s->load_null) return NULL;
     int rc = script_fetch(s, &fetched);
     if (rc < 0) cadre_load_fail(context, rc, "the fetch could not be started");
@@ -153,6 +155,20 @@ static cadre_backend shared = {CADRE_BACKEND_VERSION, sizeof shared, "shared",  
                                backend_open,          backend_close, backend_fetch, backend_load,     make_around, NULL};
 static cadre_backend bare = {
     CADRE_BACKEND_VERSION, sizeof bare, "bare", 1u << CADRE_TEXT_TO_TEXT, 0, NULL, 0, backend_open, backend_close, NULL, NULL, make_alone, NULL};
+
+/* Likewise, with files. */
+static const cadre_option_spec paths[] = {{"path", CADRE_OPTION_PATH, 0, 0, 0, "a file"}, {"other", CADRE_OPTION_PATH, 0, 0, 0, "another"}};
+static cadre_backend plain_files, shared_files;
+
+void register_file_backends(fixture *fx)
+{
+    plain_files = plain, shared_files = shared;
+    plain_files.name = "plain-files", shared_files.name = "shared-files";
+    plain_files.options = shared_files.options = paths;
+    plain_files.option_count = shared_files.option_count = COUNT(paths);
+    assert_status(cadre_backend_register(fx->pool, &plain_files), 0);
+    assert_status(cadre_backend_register(fx->pool, &shared_files), 0);
+}
 
 /* ---- the fixture ---- */
 
@@ -267,6 +283,10 @@ static told now(fixture *fx, const char *key, int (*function)(cadre_pool *, cons
 told load_now(fixture *fx, const char *key)
 {
     return now(fx, key, cadre_model_load);
+}
+told fetch_now(fixture *fx, const char *key)
+{
+    return now(fx, key, cadre_registry_fetch);
 }
 told unload_now(fixture *fx, const char *key)
 {

@@ -36,6 +36,8 @@ size_t event_after(cadre_event_type type, const char *key, size_t from);
 fixture *registry_begin(void);
 fixture *registry_begin_with(int64_t memory_bytes, int32_t cores);
 fixture *registry_begin_all(const cadre_pool_options *options);
+/* Two more: "plain-files" and "shared-files", which have the options "path" and "other". */
+void register_file_backends(fixture *fx);
 /* Moves the clock, and lets what was due happen. */
 void pass_time(fixture *fx, int64_t ms);
 
@@ -52,6 +54,7 @@ script *added(fixture *fx, const char *key, uint64_t bytes);
 told load_now(fixture *fx, const char *key);
 /* Loaded, and it has served a request. */
 void serve_once(script *s);
+told fetch_now(fixture *fx, const char *key);
 told unload_now(fixture *fx, const char *key);
 told remove_now(fixture *fx, const char *key);
 cadre_entry_info info_of(fixture *fx, const char *key);

@@ -138,10 +138,11 @@ static int scan(char *text, char *first, size_t size)
     return found;
 }
 
-/* Where threads wait: the executors, the backends' operations, which run on workers, and the lock around cJSON's parser, which runs on the checks thread. */
+/* Where threads wait: the executors, the backends' operations, which run on workers, the disk threads of the fetcher, and the lock around cJSON's parser, which runs on the checks thread. */
 static bool may_block(const char *path)
 {
-    return strstr(path, "/executor_") || strstr(path, "thread") || strstr(path, "/backends/") || strstr(path, "/registry/json.c");
+    return strstr(path, "/executor_") || strstr(path, "thread") || strstr(path, "/backends/") || strstr(path, "/fetch/disk.c") || strstr(path, "/fetch/blob.c") ||
+           strstr(path, "/registry/json.c");
 }
 
 static int scanned;

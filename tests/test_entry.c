@@ -38,6 +38,8 @@ static void texts_of_an_entry_are_checked(void **state)
     CHECK(e.key = text, "key is longer than 255 bytes");
     CHECK(e.name = text, "name is longer than 255 bytes");
     CHECK(e.provider = text, "provider is longer than 255 bytes");
+    CHECK(e.license = text, "license is longer than 255 bytes");
+    CHECK(e.license = "", NULL);
     CHECK(e.warm_up = text, NULL);
     text[64] = '\0';
     CHECK(e.backend = text, "backend is longer than 63 bytes");
@@ -95,6 +97,12 @@ static void numbers_of_an_entry_are_checked(void **state)
     CHECK(e.load_timeout_ms = 0, "load_timeout_ms is 0, not at least 1");
     CHECK(e.stall_timeout_ms = -5, "stall_timeout_ms is -5, not at least 1");
     CHECK(e.hang_timeout_ms = 0, "hang_timeout_ms is 0, not at least 1");
+    CHECK(e.estimate_bytes = 1, NULL);
+    CHECK(e.estimate_bytes = 0, "estimate_bytes is 0, not at least 1");
+    CHECK(e.dimension = 4, "dimension is for embeddings, not for text-to-text");
+    CHECK((e.dimension = 65536, e.capability = CADRE_IMAGE_EMBEDDING), NULL);
+    CHECK((e.dimension = 65537, e.capability = CADRE_TEXT_EMBEDDING), "dimension is 65537, not within 1…65536");
+    CHECK((e.dimension = 0, e.capability = CADRE_TEXT_EMBEDDING), "dimension is 0, not within 1…65536");
     CHECK(e.breaker_failures = 0, NULL);
     CHECK(e.breaker_failures = INT32_MIN, "breaker_failures is -2147483648, not at least 0");
     CHECK(e.breaker_open_ms = 0, "breaker_open_ms is 0, not at least 1");
@@ -118,6 +126,67 @@ static void memory_of_an_entry_is_checked(void **state)
     CHECK((e.memory = &unknown, e.memory_count = 0), NULL);
 }
 
+static void files_of_an_entry_are_checked(void **state)
+{
+    (void)state;
+    static char most[1025 + 1], name[] = "hf:a/b/\xc3";
+    const char *good[] = {"hf:a/b/c", "hf:a/b@r/c/d", "hf:a/b/c d"};
+    memset(most, 'x', 1025);
+    memcpy(most, "hf:a/b/", 7);
+    const char *many[257], *bad[] = {"hf:a/b/c", NULL};
+    for (size_t i = 0; i < COUNT(many); i++) many[i] = "hf:a/b/c";
+    CHECK((e.files = good, e.file_count = 3), NULL);
+    CHECK((e.files = many, e.file_count = 256), NULL);
+    CHECK((e.files = many, e.file_count = 257), "files has 257 files, more than 256");
+    CHECK(e.file_count = 1, "files is NULL and file_count is 1");
+    CHECK((e.files = bad, e.file_count = 2), "files[1] is NULL");
+    static const char *const wrong[] = {"", "a/b/c", "HF:a/b/c", "hf:", "hf:a", "hf:a/b", "hf:a/b/", "hf:a//c", "hf:/b/c", "hf:a/b//c"};
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        bad[1] = wrong[i];
+        CHECK((e.files = bad, e.file_count = 2), "files[1] is not a reference, which begins with hf:OWNER/NAME/FILE");
+    }
+    bad[1] = most;
+    CHECK((e.files = bad, e.file_count = 2), "files[1] is longer than 1024 bytes");
+    bad[1] = name;
+    CHECK((e.files = bad, e.file_count = 2), "files[1] is not UTF-8");
+    bad[1] = "hf:a/b/c\n";
+    CHECK((e.files = bad, e.file_count = 2), "files[1] has a control character");
+}
+
+static void defaults_of_an_entry_are_checked(void **state)
+{
+    (void)state;
+    cadre_request_defaults d = CADRE_REQUEST_DEFAULTS_INIT;
+    const cadre_request_defaults none = d;
+    CHECK(e.defaults = &d, NULL);
+    CHECK((e.defaults = &d, e.capability = CADRE_TEXT_EMBEDDING), NULL);
+#define DEFAULT(capability_, change, message) CHECK((d = none, change, e.capability = capability_, e.defaults = &d), message)
+    DEFAULT(CADRE_TEXT_TO_TEXT, d.temperature = 0, NULL);
+    DEFAULT(CADRE_VISION, d.temperature = 1e6f, NULL);
+    DEFAULT(CADRE_VISION, d.temperature = -1, "defaults.temperature is -1, not within 0…1e+06");
+    DEFAULT(CADRE_VISION, d.temperature = 2e6f, "defaults.temperature is 2e+06, not within 0…1e+06");
+    DEFAULT(CADRE_VISION, d.top_p = 1.5f, "defaults.top_p is 1.5, not within 0…1");
+    DEFAULT(CADRE_VISION, d.min_p = -0.5f, "defaults.min_p is -0.5, not within 0…1");
+    DEFAULT(CADRE_VISION, d.repeat_penalty = 1e-6f, NULL);
+    DEFAULT(CADRE_VISION, d.repeat_penalty = 0, "defaults.repeat_penalty is 0, not within 1e-06…1e+06");
+    DEFAULT(CADRE_VISION, d.top_k = 0, NULL);
+    DEFAULT(CADRE_VISION, d.top_k = -2, "defaults.top_k is -2, not at least 0");
+    DEFAULT(CADRE_VISION, d.max_tokens = 0, "defaults.max_tokens is 0, not at least 1");
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.width = 16384, NULL);
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.width = 16385, "defaults.width is 16385, not within 1…16384");
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.height = 0, "defaults.height is 0, not within 1…16384");
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.steps = 1001, "defaults.steps is 1001, not within 1…1000");
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.guidance = 0, NULL);
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.guidance = -1, "defaults.guidance is -1, not at least 0");
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.guidance = (float)1e300, "defaults.guidance is inf, not finite");
+    DEFAULT(CADRE_TEXT_TO_IMAGE, d.top_k = 1, "defaults.top_k is for text-to-text and vision, not for text-to-image");
+    DEFAULT(CADRE_TEXT_TO_TEXT, d.steps = 1, "defaults.steps is for text-to-image, not for text-to-text");
+    DEFAULT(CADRE_TEXT_EMBEDDING, d.min_p = 0, "defaults.min_p is for text-to-text and vision, not for text-embedding");
+    DEFAULT(CADRE_VISION, d.size = 0, "defaults has a size that is not that of cadre_request_defaults");
+    DEFAULT(CADRE_VISION, d.size = sizeof d + 1, "defaults has a size that is not that of cadre_request_defaults");
+    DEFAULT(CADRE_VISION, (d.size = offsetof(cadre_request_defaults, top_p), d.top_p = 7), NULL); /* an older host's */
+}
+
 static void an_entry_with_a_loader_needs_no_backend(void **state)
 {
     (void)state;
@@ -137,10 +206,22 @@ static void a_copy_of_an_entry_shares_nothing_with_it(void **state)
     cadre_memory_need need = {1, 2, 3};
     cadre_entry e = good_entry();
     e.key = key, e.options = options, e.folder = folder, e.memory = &need, e.memory_count = 1, e.max_workers = 7;
+    char license[] = "MIT", file[] = "hf:a/b/c";
+    const char *files[] = {file, "hf:d/e/f"};
+    cadre_request_defaults d = CADRE_REQUEST_DEFAULTS_INIT;
+    d.top_k = 9, d.size = offsetof(cadre_request_defaults, top_p), d.min_p = 1; /* what its size leaves out is not read */
+    e.license = license, e.files = files, e.file_count = 2, e.defaults = &d, e.estimate_bytes = 77;
     begin();
     cadre__spec *spec = cadre__spec_copy(&allocator, &e);
     assert_non_null(spec);
     memset(key, 'x', 3), memset(options, 'x', 2), memset(folder, 'x', 6), memset(&need, 0, sizeof need);
+    memset(license, 'x', 3), memset(file, 'x', 8), memset(files, 0, sizeof files), memset(&d, 0, sizeof d);
+    assert_string_equal(spec->entry.license, "MIT");
+    assert_true(spec->entry.file_count == 2 && spec->entry.estimate_bytes == 77);
+    assert_string_equal(spec->entry.files[0], "hf:a/b/c");
+    assert_string_equal(spec->entry.files[1], "hf:d/e/f");
+    assert_true(spec->entry.defaults == &spec->defaults && spec->defaults.size == sizeof d && spec->defaults.top_k == 9);
+    assert_true(spec->defaults.min_p != spec->defaults.min_p && spec->defaults.steps == CADRE_DEFAULT);
     assert_string_equal(spec->entry.key, "key");
     assert_string_equal(spec->entry.backend, "b");
     assert_string_equal(spec->entry.options, "{}");
@@ -158,11 +239,12 @@ static void a_copy_of_an_entry_shares_nothing_with_it(void **state)
 
 /* ---- options ---- */
 
-enum { PATH, SLOTS, SCALE, MMAP, TEMPLATE, OFFSET };
+enum { PATH, SLOTS, SCALE, MMAP, TEMPLATE, OFFSET, PROMPTS, MORE };
 static const cadre_option_spec specs[] = {
     {"path", CADRE_OPTION_PATH, 1, 0, 0, "the file"},          {"slots", CADRE_OPTION_INTEGER, 0, 1, 64, "at once"},
     {"scale", CADRE_OPTION_NUMBER, 0, -0.5, 1.5, "a factor"},  {"use_mmap", CADRE_OPTION_BOOLEAN, 0, 0, 0, "map it"},
     {"template", CADRE_OPTION_STRING, 0, 0, 0, "chat format"}, {"offset", CADRE_OPTION_INTEGER, 0, -9007199254740992.0, 9007199254740992.0, "any"},
+    {"prompts", CADRE_OPTION_TEXTS, 0, 0, 0, "by task"},       {"more", CADRE_OPTION_TEXTS, 0, 0, 0, "others"},
 };
 static cadre_option_value values[COUNT(specs)];
 static char *strings;
@@ -177,6 +259,7 @@ static int read_options(const cadre__place *place, const char *json, const char 
     assert_null(strings);
     assert_size(strings_bytes, 0);
     for (size_t i = 0; i < COUNT(values); i++) assert_true(!values[i].given && !values[i].string && values[i].integer == 0 && values[i].number == 0);
+    for (size_t i = 0; i < COUNT(values); i++) assert_true(!values[i].texts && values[i].text_count == 0);
     return rc;
 }
 
@@ -185,7 +268,9 @@ static void every_type_of_option_arrives(void **state)
     (void)state;
     begin();
     assert_status(
-        read_options(NULL, "{\"offset\": -9007199254740992, \"template\": \"\", \"path\": \"a/b.gguf\", \"slots\": 6.4e1, \"scale\": 1.5, \"use_mmap\": true}",
+        read_options(NULL,
+                     "{\"offset\": -9007199254740992, \"template\": \"\", \"path\": \"a/b.gguf\", \"slots\": 6.4e1, \"scale\": 1.5, \"use_mmap\": true, "
+                     "\"prompts\": {\"query\": \"Q: \", \"\": \"\\u00e4\"}, \"more\": {\"x\": \"\"}}",
                      "/models/"),
         0);
     for (size_t i = 0; i < COUNT(values); i++) assert_int_equal(values[i].given, 1);
@@ -194,8 +279,17 @@ static void every_type_of_option_arrives(void **state)
     assert_true(values[SLOTS].integer == 64 && values[SLOTS].number == 64.0);
     assert_true(values[SCALE].number == 1.5 && values[MMAP].integer == 1);
     assert_true(values[OFFSET].integer == -(INT64_C(1) << 53));
+    assert_true(values[PROMPTS].text_count == 2 && values[MORE].text_count == 1 && (uintptr_t)values[PROMPTS].texts % sizeof(void *) == 0);
+    assert_string_equal(values[PROMPTS].texts[0].name, "query");
+    assert_string_equal(values[PROMPTS].texts[0].text, "Q: ");
+    assert_string_equal(values[PROMPTS].texts[1].name, "");
+    assert_string_equal(values[PROMPTS].texts[1].text, "ä");
+    assert_string_equal(values[MORE].texts[0].name, "x");
+    assert_string_equal(values[MORE].texts[0].text, "");
+    assert_string_equal(values[TEMPLATE].string, "");
     cadre__free(&allocator, strings, strings_bytes);
     assert_status(read_options(NULL, "{\"path\": \"x\", \"use_mmap\": false}", NULL), 0);
+    assert_true(!values[PROMPTS].given && !values[PROMPTS].texts && values[PROMPTS].text_count == 0);
     assert_true(values[MMAP].given && values[MMAP].integer == 0 && !values[SLOTS].given && !values[TEMPLATE].string);
     cadre__free(&allocator, strings, strings_bytes);
     assert_status(cadre__options_read(&allocator, NULL, NULL, NULL, 0, NULL, NULL, &strings, &strings_bytes, detail, sizeof detail), 0);
@@ -208,8 +302,17 @@ static void relative_paths_begin_at_the_folder(void **state)
     (void)state;
     static const struct {
         const char *folder, *path, *joined;
-    } rows[] = {{NULL, "a", "a"},          {"", "a", "a"},     {"/m", "a", "/m/a"},  {"/m/", "a", "/m/a"}, {"/", "a", "/a"},
-                {"/m", "../a", "/m/../a"}, {"/m", "/a", "/a"}, {"m", "./a", "m/./a"}};
+    } rows[] = {{NULL, "a", "a"},
+                {"", "a", "a"},
+                {"/m", "a", "/m/a"},
+                {"/m/", "a", "/m/a"},
+                {"/", "a", "/a"},
+                {"/m", "../a", "/m/../a"},
+                {"/m", "/a", "/a"},
+                {"m", "./a", "m/./a"},
+                {"/m", "hf:a/b/c", "hf:a/b/c"},
+                {"/m", "hf", "/m/hf"},
+                {"/m", "./hf:a", "/m/./hf:a"}};
     begin();
     for (size_t i = 0; i < COUNT(rows); i++) {
         char json[64];
@@ -248,6 +351,10 @@ static void every_message_of_options_says_where(void **state)
         {"{\"scale\": \"1\"}", "12:19: models[2].options.scale: is a string, not a number", "options.scale: is a string, not a number"},
         {"{\"use_mmap\": 1}", "12:22: models[2].options.use_mmap: is a number, not a boolean", "options.use_mmap: is a number, not a boolean"},
         {"{\"template\": {}}", "12:22: models[2].options.template: is an object, not a string", "options.template: is an object, not a string"},
+        {"{\"prompts\": []}", "12:21: models[2].options.prompts: is an array, not an object", "options.prompts: is an array, not an object"},
+        {"{\"prompts\": {\"a\": 1}}", "12:27: models[2].options.prompts.a: is a number, not a string", "options.prompts.a: is a number, not a string"},
+        {"{\"prompts\": {\"a\": \"\",\n\"\\u0061\": \"\"}}", "13:1: models[2].options.prompts.a: is here twice; remove one of them",
+         "options.prompts.a: is here twice; remove one of them"},
         {"{\"path\" 1}", "12:17: models[2].options: is not JSON: expected ':'", "options: is not JSON: expected ':', at byte 8"},
         {"", "12:9: models[2].options: is empty", "options: is empty"},
     };
@@ -263,6 +370,32 @@ static void every_message_of_options_says_where(void **state)
         end();
     }
     row("%s", "");
+}
+
+static void texts_are_64_of_64_kib(void **state)
+{
+    (void)state;
+    static char json[70000 + 65 * 16];
+    begin();
+    for (int count = 64; count < 66; count++) {
+        size_t used = (size_t)sprintf(json, "{\"path\": \"p\", \"prompts\": {");
+        for (int i = 0; i < count; i++) used += (size_t)sprintf(json + used, "%s\"%d\": \"t%d\"", i ? ", " : "", i, i);
+        sprintf(json + used, "}}");
+        assert_status(read_options(NULL, json, NULL), count == 64 ? 0 : CADRE_EINVAL);
+        if (count == 64) assert_string_equal(values[PROMPTS].texts[63].text, "t63");
+        if (count == 65) assert_string_equal(detail, "options.prompts.64: is one text more than 64");
+        if (count == 64) cadre__free(&allocator, strings, strings_bytes);
+    }
+    for (size_t length = 65536; length < 65538; length++) {
+        size_t used = (size_t)sprintf(json, "{\"path\": \"p\", \"prompts\": {\"a\": \"");
+        memset(json + used, 'x', length);
+        sprintf(json + used + length, "\"}}");
+        assert_status(read_options(NULL, json, NULL), length == 65536 ? 0 : CADRE_EINVAL);
+        if (length == 65536) assert_size(strlen(values[PROMPTS].texts[0].text), length);
+        if (length > 65536) assert_string_equal(detail, "options.prompts.a: is longer than 65536 bytes");
+        if (length == 65536) cadre__free(&allocator, strings, strings_bytes);
+    }
+    end();
 }
 
 /* ---- suggestions ---- */
@@ -308,13 +441,14 @@ static void without_memory_options_and_copies_fail_cleanly(void **state)
 {
     (void)state;
     cadre_entry e = good_entry();
-    e.name = "n", e.folder = "f";
+    static const char *const files[] = {"hf:a/b/c"};
+    e.name = "n", e.folder = "f", e.license = "l", e.files = files, e.file_count = 1;
     begin();
     atomic_store(&memory.fail_at, 1);
     assert_status(read_options(NULL, "{\"path\": \"x\"}", "/m"), CADRE_ENOMEM);
     assert_string_equal(detail, "options: the host's allocator returned no memory");
     end();
-    for (long n = 1; n < 7; n++) {
+    for (long n = 1; n < 9; n++) {
         begin();
         atomic_store(&memory.fail_at, n);
         assert_null(cadre__spec_copy(&allocator, &e));

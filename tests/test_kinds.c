@@ -1,4 +1,5 @@
 /* Every way into the registry × every capability × every call and form of input: after the load, nothing tells how the model came. */
+#include "fetched.h"
 #include "scripted_backend.h"
 
 #include <unistd.h>
@@ -45,14 +46,10 @@ static int decode(void *self, cadre_op *op, const void *bytes, size_t length, ui
     return 0;
 }
 
-static int fetch(void *self, cadre_op *op, const char *url, uint64_t max_bytes, cadre_blob *out)
+static cadre_weights_future *fetch(void *self, cadre_pool *pool, const char *url, uint64_t max_bytes)
 {
-    (void)self, (void)op, (void)url, (void)max_bytes;
-    char *copy = malloc(7);
-    if (!copy) return CADRE_ENOMEM;
-    memcpy(copy, "PIC:cat", 7);
-    *out = (cadre_blob){copy, 7, free_bytes};
-    return 0;
+    (void)self, (void)url, (void)max_bytes;
+    return fetched_now(pool, "PIC:cat", 7);
 }
 
 static fixture *begin(void)

@@ -40,7 +40,12 @@ static void everything_an_entry_says_arrives(void **state)
         "   \"priority\": \"batch\", \"warm_up\": \"Hi\", \"load_retries\": 0, \"retry_delay_ms\": 6, \"queue_capacity\": 1e3, \"batch_window_us\": 8,\n"
         "   \"stream_window\": 9, \"load_timeout_ms\": 10, \"stall_timeout_ms\": 11, \"hang_timeout_ms\": \"never\",\n"
         "   \"breaker\": {\"failures\": 0, \"open_ms\": 13, \"probes\": 14, \"successes\": 15}},\n"
-        "  {\"key\": \"\\u00e4\\ud83d\\ude00\", \"capability\": \"vision\", \"backend\": \"b\"}]}";
+        "  {\"key\": \"\\u00e4\\ud83d\\ude00\", \"capability\": \"vision\", \"backend\": \"b\", \"license\": \"MIT\", \"estimate_bytes\": 5e9,\n"
+        "   \"files\": [\"hf:o/n/a\", \"hf:o/n@r/b/c\"], \"defaults\": {\"temperature\": 0, \"top_k\": 1, \"top_p\": 0.5, \"min_p\": 0.25,\n"
+        "   \"repeat_penalty\": 1.5, \"max_tokens\": 2147483647}},\n"
+        "  {\"key\": \"e\", \"capability\": \"image-embedding\", \"backend\": \"b\", \"dimension\": 512, \"defaults\": {}},\n"
+        "  {\"key\": \"p\", \"capability\": \"text-to-image\", \"backend\": \"b\", \"defaults\": {\"width\": 16, \"height\": 8, \"steps\": 4, \"guidance\": "
+        "3.5}}]}";
     cadre__spec *first;
     begin();
     assert_status(parse_bytes(text, sizeof text - 1, "/models", &first), 0);
@@ -73,7 +78,18 @@ static void everything_an_entry_says_arrives(void **state)
     assert_string_equal(second->entry.key, "ä😀");
     assert_string_equal(second->options.path, "models[1].options");
     assert_true(second->place.line == 8 && second->place.column == 3 && second->options.line == 8 && second->options.column == 3);
-    assert_null(second->next);
+    const cadre_request_defaults *d = second->entry.defaults;
+    assert_string_equal(second->entry.license, "MIT");
+    assert_true(second->entry.estimate_bytes == 5000000000 && second->entry.dimension == CADRE_DEFAULT && second->entry.file_count == 2);
+    assert_string_equal(second->entry.files[0], "hf:o/n/a");
+    assert_string_equal(second->entry.files[1], "hf:o/n@r/b/c");
+    assert_true(d->size == sizeof *d && d->temperature == 0 && d->top_k == 1 && d->top_p == 0.5f && d->min_p == 0.25f);
+    assert_true(d->repeat_penalty == 1.5f && d->max_tokens == INT32_MAX && d->width == CADRE_DEFAULT && d->guidance != d->guidance);
+    const cadre__spec *third = second->next, *fourth = third->next;
+    assert_true(third->entry.dimension == 512 && third->entry.defaults && third->entry.defaults->max_tokens == CADRE_DEFAULT);
+    d = fourth->entry.defaults;
+    assert_true(d->width == 16 && d->height == 8 && d->steps == 4 && d->guidance == 3.5f && d->temperature != d->temperature);
+    assert_null(fourth->next);
     cadre__specs_free(first);
     end();
 }
@@ -91,6 +107,7 @@ static void what_a_manifest_leaves_out_stands_at_its_default(void **state)
     SAME(options), SAME(folder), SAME(loader), SAME(name), SAME(provider), SAME(memory), SAME(memory_count), SAME(initial_workers), SAME(min_workers);
     SAME(max_workers), SAME(idle_timeout_ms), SAME(min_residency_ms), SAME(pinned), SAME(priority), SAME(warm_up), SAME(load_retries), SAME(retry_delay_ms);
     SAME(queue_capacity), SAME(batch_window_us), SAME(stream_window), SAME(load_timeout_ms), SAME(stall_timeout_ms), SAME(hang_timeout_ms);
+    SAME(license), SAME(files), SAME(file_count), SAME(estimate_bytes), SAME(dimension), SAME(defaults);
     SAME(breaker_failures), SAME(breaker_open_ms), SAME(breaker_probes), SAME(breaker_successes);
     cadre__specs_free(spec);
     assert_status(parse("{\"models\": []}", &spec), 0);
@@ -230,6 +247,29 @@ static const struct {
              "3:39: models[0].memory.gpu0.worker_bytes: is 9007199254740993, above 9007199254740992"),
     MANIFEST(ENTRY("\"memory\": {\"gpu0\": {\"worker_bytes\": 18446744073709551617}}"),
              "3:39: models[0].memory.gpu0.worker_bytes: is 18446744073709551617, above 9007199254740992"),
+    /* what it says besides */
+    MANIFEST(ENTRY("\"licence\": \"MIT\""), "3:3: models[0].licence: unknown field; did you mean \"license\"?"),
+    MANIFEST(ENTRY("\"license\": 3"), "3:14: models[0].license: is a number, not a string"),
+    MANIFEST(ENTRY("\"estimate_bytes\": 0"), "3:21: models[0].estimate_bytes: is 0, not at least 1"),
+    MANIFEST(ENTRY("\"files\": {}"), "3:12: models[0].files: is an object, not an array"),
+    MANIFEST(ENTRY("\"files\": [\"hf:a/b/c\", 7]"), "3:25: models[0].files[1]: is a number, not a string"),
+    MANIFEST(ENTRY("\"files\": [\"hf:a/b/c\",\n \"a/b/c\"]"), "4:2: models[0].files[1]: is not a reference, which begins with hf:OWNER/NAME/FILE"),
+    MANIFEST(ENTRY("\"files\": [\"hf:a/b\"]"), "3:13: models[0].files[0]: is not a reference, which begins with hf:OWNER/NAME/FILE"),
+    MANIFEST(ENTRY("\"files\": [\"hf:a/b/c\\u001f\"]"), "3:13: models[0].files[0]: has a control character"),
+    MANIFEST(ENTRY("\"dimension\": 8"), "3:16: models[0].dimension: is for embeddings, not for text-to-text"),
+    MANIFEST(ENTRY("\"dimension\": 65537"), "3:16: models[0].dimension: is 65537, not within 1…65536"),
+    MANIFEST(ENTRY("\"defaults\": 1"), "3:15: models[0].defaults: is a number, not an object"),
+    MANIFEST(ENTRY("\"defaults\": {\"temprature\": 1}"), "3:16: models[0].defaults.temprature: unknown field; did you mean \"temperature\"?"),
+    MANIFEST(ENTRY("\"defaults\": {\"seed\": 1}"), "3:16: models[0].defaults.seed: unknown field"),
+    MANIFEST(ENTRY("\"defaults\": {\"top_k\": 1,\n\"top_k\": 1}"), "4:1: models[0].defaults.top_k: is here twice; remove one of them"),
+    MANIFEST(ENTRY("\"defaults\": {\"top_k\": -1}"), "3:25: models[0].defaults.top_k: is -1, not at least 0"),
+    MANIFEST(ENTRY("\"defaults\": {\"top_p\": 1.5}"), "3:25: models[0].defaults.top_p: is 1.5, not within 0…1"),
+    MANIFEST(ENTRY("\"defaults\": {\"temperature\": \"0\"}"), "3:31: models[0].defaults.temperature: is a string, not a number"),
+    MANIFEST(ENTRY("\"defaults\": {\"guidance\": -1}"), "3:28: models[0].defaults.guidance: is -1, not at least 0"),
+    MANIFEST(ENTRY("\"defaults\": {\"guidance\": 1e39}"), "3:28: models[0].defaults.guidance: is 1e39, not within 0…3.40282e+38"),
+    MANIFEST(ENTRY("\"defaults\": {\"top_k\": 1,\n\"steps\": 4}"), "4:10: models[0].defaults.steps: is for text-to-image, not for text-to-text"),
+    MANIFEST("{\"models\": [{\"defaults\": {\"top_k\": 4}, \"key\": \"k\", \"capability\": \"text-embedding\", \"backend\": \"b\"}]}",
+             "1:36: models[0].defaults.top_k: is for text-to-text and vision, not for text-embedding"),
     /* keys */
     {"{\"models\": [\n{\"key\": \"a\", \"capability\": \"vision\", \"backend\": \"b\"},\n{\"key\": \"c\", \"capability\": \"vision\", \"backend\": \"b\"},\n"
      "{\"capability\": \"vision\", \"backend\": \"b\", \"key\": \"\\u0061\"}]}",
@@ -425,7 +465,9 @@ static void the_schema_and_the_library_agree_on_the_samples(void **state)
 static void without_memory_a_manifest_fails_cleanly(void **state)
 {
     (void)state;
-    static const char text[] = ENTRY("\"options\": {\"path\": \"p\"}, \"name\": \"n\", \"provider\": \"p\", \"warm_up\": \"w\", \"memory\": {\"host\": {}}") "";
+    static const char text[] = ENTRY(
+        "\"options\": {\"path\": \"p\"}, \"name\": \"n\", \"provider\": \"p\", \"warm_up\": \"w\", \"memory\": {\"host\": {}}, \"license\": \"l\", \"files\": "
+        "[\"hf:a/b/c\"], \"defaults\": {\"top_k\": 1}") "";
     long n = 0;
     for (int rc = CADRE_ENOMEM; rc != CADRE_OK;) {
         cadre__spec *out;

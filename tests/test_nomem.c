@@ -214,6 +214,55 @@ static void forms_of_pictures(fixture *fx)
     until_all_done(fx);
 }
 
+static atomic_int urls_brought, urls_freed;
+static void free_brought(void *payload)
+{
+    (void)payload;
+    atomic_fetch_add(&urls_freed, 1);
+}
+
+/* At once, or on a later turn. */
+static cadre_weights_future *fetch(void *self, cadre_pool *pool, const char *url, uint64_t max_bytes)
+{
+    (void)self, (void)max_bytes;
+    static char bytes[] = "abc";
+    static cadre_blob blob = {bytes, 3, NULL};
+    const cadre_weights_value value = {sizeof value, &blob, free_brought, NULL};
+    if (strcmp(url, "now") == 0) {
+        atomic_fetch_add(&urls_brought, 1);
+        return cadre_weights_future_ready(pool, &value);
+    }
+    cadre_weights_promise *promise;
+    cadre_weights_future *future;
+    if (cadre_weights_promise_create(pool, &promise, &future) != 0) return NULL;
+    atomic_fetch_add(&urls_brought, 1);
+    assert_status(cadre_weights_promise_resolve(promise, &value), 0);
+    cadre_weights_promise_release(promise);
+    return future;
+}
+
+static void pictures_by_url(fixture *fx)
+{
+    atomic_store(&urls_brought, 0);
+    atomic_store(&urls_freed, 0);
+    script *s = spawned(fx, CADRE_IMAGE_EMBEDDING, KIND_BLOCKING, 0, 1);
+    if (!s || !became_ready(s)) return;
+    const cadre_image_input images[] = {cadre_image_from_string(CADRE_IMAGE_URL, "now"), cadre_image_from_bytes("abc", 3),
+                                        cadre_image_from_string(CADRE_IMAGE_URL, "later")};
+    for (size_t count = 1; count <= COUNT(images); count++) {
+        answer *a = answer_new(fx);
+        cadre_embed_images_params p = CADRE_EMBED_IMAGES_PARAMS_INIT;
+        p.key = s->key, p.images = images, p.count = count, p.on_done = answer_on_embeddings, p.data = a;
+        a->rc = cadre_embed_images(fx->pool, &p, &a->id);
+        if (a->rc != 0) assert_status(a->rc, CADRE_ENOMEM);
+    }
+    until_all_done(fx);
+    for (answer *a = fx->answers; a; a = a->next)
+        if (a->rc == 0 && a->status != 0) assert_status(a->status, CADRE_ENOMEM);
+    fixture_close(fx, NULL);
+    assert_int_equal(atomic_load(&urls_freed), atomic_load(&urls_brought));
+}
+
 /* More keys than the table of models begins with, and two workers of each. */
 static void many_keys(fixture *fx)
 {
@@ -472,10 +521,89 @@ static void registry_manifest(fixture *fx)
     fixture_close(fx, NULL); /* the backend lives on this stack */
 }
 
+/* Files that come in two steps: the first look finds none. */
+typedef struct hub {
+    atomic_bool here;
+} hub;
+
+static int hub_find(void *self, const char *reference, char *path, size_t path_size, char *detail, size_t detail_size)
+{
+    (void)reference, (void)detail, (void)detail_size;
+    snprintf(path, path_size, "/dev/null");
+    return atomic_load(&((hub *)self)->here) ? 0 : UV_ENOENT;
+}
+
+static cadre_weights_future *hub_fetch(void *self, cadre_pool *pool, const char *const *references, size_t count)
+{
+    (void)references, (void)count;
+    const cadre_weights_value nothing = CADRE_WEIGHTS_VALUE_INIT;
+    atomic_store(&((hub *)self)->here, true);
+    return cadre_weights_future_ready(pool, &nothing);
+}
+
+static hub the_hub;
+static const cadre_file_fetcher hub_files = {sizeof hub_files, &the_hub, hub_find, hub_fetch};
+
+static cadre_weights_future *backend_read(void *self, cadre_load_context *context)
+{
+    (void)self;
+    static const char *const paths[] = {"/dev/null", "/dev/null"};
+    return cadre_load_read_files(context, paths, COUNT(paths));
+}
+
+static void registry_files(fixture *fx)
+{
+    static const cadre_option_spec specs[] = {{"path", CADRE_OPTION_PATH, 1, 0, 0, "the file"}};
+    static const char *const further[] = {"hf:o/n/f.data"};
+    heard h = {0};
+    script *s = script_new(fx, CADRE_TEXT_EMBEDDING, KIND_BLOCKING, "m");
+    const cadre_backend backend = {.version = CADRE_BACKEND_VERSION,
+                                   .size = sizeof backend,
+                                   .name = "fake",
+                                   .capabilities = 1u << CADRE_TEXT_EMBEDDING,
+                                   .options = specs,
+                                   .option_count = COUNT(specs),
+                                   .open = backend_open,
+                                   .close = backend_close,
+                                   .fetch = backend_read,
+                                   .make = backend_make,
+                                   .data = s};
+    cadre_entry entry = CADRE_ENTRY_INIT;
+    atomic_store(&the_hub.here, false);
+    entry.key = "m", entry.capability = CADRE_TEXT_EMBEDDING, entry.backend = "fake", entry.options = "{\"path\": \"hf:o/n/f\"}", entry.load_retries = 0;
+    entry.loader = CADRE_LOADER_ASYNC, entry.files = further, entry.file_count = 1, entry.stall_timeout_ms = 1000, entry.load_timeout_ms = 1000;
+    bool known = cadre_backend_register(fx->pool, &backend) == 0 && went(fx, cadre_registry_add(fx->pool, &entry, on_registry, &h), &h);
+    if (known && went(fx, cadre_registry_fetch(fx->pool, "m", on_registry, &h), &h)) serve_entry(fx, s);
+    atomic_store(&the_hub.here, false);
+    if (known) (void)went(fx, cadre_model_unload(fx->pool, "m", on_registry, &h), &h);
+    if (known) (void)went(fx, cadre_registry_fetch(fx->pool, "m", on_registry, &h), &h);
+    fixture_close(fx, NULL); /* the backend lives on this stack */
+}
+
+static void on_stat(uv_fs_t *fs)
+{
+    uv_fs_req_cleanup(fs);
+}
+
+/* libuv's own threads come with the first file request and stay: before a fixture counts. */
+static void start_uv_threads(void)
+{
+    uv_loop_t loop;
+    uv_fs_t fs;
+    assert_status(uv_loop_init(&loop), 0);
+    assert_status(uv_fs_stat(&loop, &fs, "/", on_stat), 0);
+    uv_run(&loop, UV_RUN_DEFAULT);
+    assert_status(uv_loop_close(&loop), 0);
+}
+
 static void run_scenario(const char *name, scenario run)
 {
+    start_uv_threads();
     cadre_pool_options options = CADRE_POOL_OPTIONS_INIT;
+    const cadre_image_fetcher fetcher = {sizeof fetcher, NULL, fetch};
     options.decoder = &decoder;
+    options.files = &hub_files;
+    options.fetcher = &fetcher;
     for (int all = 0; all < 2; all++)
         for (long n = 1;; n++) {
             row("%s, allocation %ld fails%s", name, n, all ? " and all later ones" : "");
@@ -506,6 +634,7 @@ static void run_scenario(const char *name, scenario run)
     X(without_memory_a_cancelled_load_fails_cleanly, cancelled_loads, "worker_stop")                                                                           \
     X(without_memory_troubled_requests_fail_cleanly, troubled_requests, "port_cancel request_cancel request_pause request_resume op_fail")                     \
     X(without_memory_forms_of_pictures_fail_cleanly, forms_of_pictures, "describe")                                                                            \
+    X(without_memory_pictures_by_url_fail_cleanly, pictures_by_url, "embed_images")                                                                            \
     X(without_memory_many_keys_fail_cleanly, many_keys, "spawn_text_embedding load_fail load_progress")                                                        \
     X(without_memory_weights_and_promises_fail_cleanly, weights_and_promises,                                                                                  \
       "weights_load_blocking weights_future_charge promise_fail promise_on_cancel load_fail memory_try_reserve")
@@ -513,7 +642,8 @@ static void run_scenario(const char *name, scenario run)
     X(without_memory_a_registry_entry_fails_cleanly, registry_entry,                                                                                           \
       "registry_add_text_embedding model_load model_pin model_unload registry_remove pool_snapshot pool_prometheus pool_health_json memory_explain")           \
     X(without_memory_reservations_that_wait_fail_cleanly, reservations_that_wait, "memory_reserve memory_cancel")                                              \
-    X(without_memory_a_manifest_fails_cleanly, registry_manifest, "backend_register registry_load registry_load_text registry_add")
+    X(without_memory_a_manifest_fails_cleanly, registry_manifest, "backend_register registry_load registry_load_text registry_add")                            \
+    X(without_memory_files_that_are_fetched_fail_cleanly, registry_files, "registry_fetch load_read_files weights_future_ready")
 
 #define NOMEM_TEST(NAME, SCENARIO, FUNCTIONS)                                                                                                                  \
     static void NAME(void **state)                                                                                                                             \

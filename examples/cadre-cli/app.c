@@ -26,6 +26,7 @@ static void on_closed(cadre_pool *pool, const cadre_close_report *report, void *
 {
     (void)pool, (void)data;
     app.pool = NULL;
+    fetcher_close();
     abandoned = report->abandoned_threads > 0;
     if (abandoned) note("%u threads of a load did not return in time", report->abandoned_threads);
 }
@@ -34,6 +35,7 @@ void app_end(int exit_code)
 {
     cadre_close_options options = CADRE_CLOSE_OPTIONS_INIT;
     if (app.ending) return;
+    if (exit_code >= CLI_TIMEOUT && progress_fetching()) note("what has come is kept, and the next run goes on from there");
     app.ending = 1;
     app.exit_code = exit_code;
     progress_clear();
@@ -69,6 +71,7 @@ void app_fail(int code, int status, const char *detail)
     if (app.ending) return;
     if (!detail || !*detail) detail = cadre_strerror(status);
     complain(0, "%s%s%s (%s)", app.model ? app.model->key : "", app.model ? ": " : "", detail, cadre_err_name(status));
+    if (status == CADRE_ETIMEDOUT) code = CLI_TIMEOUT;
     if (app.options.json) {
         struct buffer line = {NULL, 0, 0};
         buffer_print(&line, "{\"type\": \"error\", \"error\": \"%s\", \"message\": ", cadre_err_name(status));
@@ -76,7 +79,7 @@ void app_fail(int code, int status, const char *detail)
         buffer_add(&line, "}\n", 2);
         out_buffer(&line);
     }
-    app_end(status == CADRE_ETIMEDOUT ? CLI_TIMEOUT : code);
+    app_end(code);
 }
 
 /* A load's error can be any: what tells it from an answer's is that no load has made a worker yet. */
@@ -144,7 +147,7 @@ static int told_by_log_alone(const char *message)
 }
 
 /* Any thread; one call writes the whole line. The bar is the loop's. */
-static void on_log(cadre_log_level level, const char *message, void *data)
+void app_log(cadre_log_level level, const char *message, void *data)
 {
     static const char *const levels[] = {"error", "warning", "info", "debug"};
     uv_thread_t self = uv_thread_self();
@@ -188,14 +191,16 @@ static int make_pool(void)
 {
     cadre_pool_options options = CADRE_POOL_OPTIONS_INIT;
     options.on_event = on_event;
-    options.log = on_log;
+    options.log = app_log;
     if (!app.options.verbose) options.log_level = CADRE_LOG_WARN;
     if (app.options.memory > 0) options.memory_bytes = app.options.memory;
     if (app.options.cores > 0) options.cores = (int32_t)app.options.cores;
     options.trace_path = app.options.trace;
     int rc = app.command->images ? app_images(&options) : 0;
+    if (rc == 0) rc = fetcher_open(&options);
     if (rc) return rc;
     rc = cadre_pool_create(&app.pool, &app.loop, &options);
+    if (rc != 0) fetcher_close();
     return rc == 0 ? 0 : complain(CLI_FAILED, "no pool: %s (%s)", cadre_strerror(rc), cadre_err_name(rc));
 }
 

@@ -2,7 +2,10 @@
  *
  * What happens in which order: options are parsed (options.c); the manifest is read and the model chosen (manifest.c); the command's `prepare` checks and reads
  * its inputs; only then a pool is made, the models that the command needs are added, and `start` runs on the loop (app.c). Up to there nothing is asynchronous,
- * and a signal simply ends the process. From there on nothing blocks: text goes out through output.c, a bar through progress.c. */
+ * and a signal simply ends the process. From there on nothing blocks: text goes out through output.c, a bar through progress.c.
+ *
+ * Files that are not here come through libcadre-fetch (fetcher.c): of an async model with its first request, of any by `fetch`. A model may also be named by a
+ * reference to its file, "hf:OWNER/NAME/FILE", without a manifest (reference.c). */
 #ifndef CLI_H
 #define CLI_H
 
@@ -61,17 +64,18 @@ struct list {
 };
 
 struct options {
-    const char *models, *trace, *model;
+    const char *models, *trace, *model, *cache;
     int64_t memory, cores; /* CADRE_DEFAULT: not given; so with all numbers */
     double timeout;        /* seconds; NaN: none */
-    int64_t json, quiet, verbose, no_color, help, version;
+    int64_t json, quiet, verbose, no_color, help, version, offline;
     double temperature, top_p;
     int64_t top_k, max_tokens, seed;
     const char *system, *grammar_file;
     struct list stop;
-    const char *task;
+    const char *task, *vocabulary;
     int64_t truncate, similarity;
-    const char *question;
+    const char *question, *mmproj;
+    int64_t allow_private;
     const char *output, *negative;
     int64_t width, height, steps;
     double guidance;
@@ -98,7 +102,7 @@ struct option {
 extern const struct option option_table[];
 extern const size_t option_count;
 
-enum { CHAT = 1, EMBED = 2, EMBED_IMAGE = 4, DESCRIBE = 8, DRAW = 16, MODELS = 32, HEALTH = 64, COMPLETION = 128, HELP = 256, EVERY = 511 };
+enum { CHAT = 1, EMBED = 2, EMBED_IMAGE = 4, DESCRIBE = 8, DRAW = 16, MODELS = 32, HEALTH = 64, COMPLETION = 128, HELP = 256, FETCH = 512, EVERY = 1023 };
 
 struct command {
     const char *name;
@@ -151,21 +155,38 @@ void app_request_failed(const cadre_request *request, int status);
 void app_refused(int status);
 /* The deadline is what --timeout leaves. From then on each request has its own, and nothing else has one. */
 cadre_request_options app_request_options(void);
-void app_loaded(void); /* the time so far does not count for the requests that come */
+void app_loaded(void);                                                /* the time so far does not count for the requests that come */
+void app_log(cadre_log_level level, const char *message, void *data); /* any thread */
 extern const int app_has_images;
 int app_images(cadre_pool_options *options); /* images.c: the decoder, or an exit code after a message */
+
+/* ---- fetcher.c: what comes over the network ---- */
+
+extern const int app_has_fetch;
+/* Before the loop: 0, or an exit code after a message: this program cannot fetch what `what` names. */
+int need_fetch(const char *what);
+/* On the loop: the fetcher, where there is one, or an exit code after a message. */
+int fetcher_open(cadre_pool_options *options);
+void fetcher_close(void); /* after the pool */
+/* The file that a reference names, if it is here. found(0, path), or found(error, detail), on the loop. 0, or an error: it will not run. */
+int fetcher_find(const char *reference, void (*found)(int status, const char *text));
+cadre_weights_future *fetcher_fetch(const char *reference); /* NULL: no memory */
+int is_url(const char *word);                               /* http or https */
+cadre_image_input picture_input(const char *word);
 
 /* ---- manifest.c ---- */
 
 struct model {
-    const char *key, *backend, *provider, *loader, *name; /* as the manifest says; provider "" */
-    int capability;                                       /* −1: unknown */
-    size_t begin, end;                                    /* where its entry is in the text */
-    int status;                                           /* of its addition; 0 before, too */
-    char *detail;                                         /* why it failed */
+    const char *key, *backend, *provider, *loader, *name, *license; /* as the manifest says; provider and license "" */
+    int capability;                                                 /* −1: unknown */
+    size_t begin, end;                                              /* where its entry is in the text */
+    char *options;                                                  /* of one that a reference names: there is no text */
+    int wanted;                                                     /* by the command: it is added to the registry */
+    int status;                                                     /* of its addition; 0 before, too */
+    char *detail;                                                   /* why it failed */
 };
 struct manifest {
-    char *path, *folder, *text;
+    char *path, *folder, *text; /* "" and NULL where references name the models */
     size_t length, count, waiting;
     struct model *models;
     int whole; /* this program cannot take it apart: the library says what is wrong */
@@ -174,10 +195,20 @@ extern struct manifest manifest;
 
 int manifest_read(void);
 struct model *manifest_find(const char *key);
+int unknown_model(const char *what, const char *key); /* CLI_USAGE, after a message */
 /* Chooses app.model by --model, the first word, or as the only one; takes the word away. */
 int manifest_choose(void);
-/* On the loop: adds app.model, or all for the commands that want none, then calls app.command->start. */
+/* On the loop: adds the models that are wanted, then calls app.command->start. */
 void manifest_add(void);
+/* 1: of this model, which is in the registry, files are not here. */
+int lacks_files(const struct model *model, cadre_loader_kind *loader);
+
+/* ---- reference.c ---- */
+
+int is_reference(const char *word);
+/* Makes the model that `word` names the only one there is. 0, or an exit code after a message. */
+int reference_model(const char *word);
+int reference_add(struct model *model, cadre_registry_cb added);
 
 /* ---- input.c: what is read before the loop ---- */
 
@@ -196,6 +227,11 @@ void out_message(const char *bytes, size_t length); /* to standard error, in ord
 void progress_init(void);
 void progress_event(const cadre_event *event);
 void progress_steps(uint32_t done, uint32_t total);
+void progress_watch(void);   /* looks from now on whether files of wanted models are fetched, until a worker is ready */
+void progress_poll(void);    /* looks now */
+int progress_fetching(void); /* 1: they are, now */
+void progress_bytes(const char *what, const cadre_progress *progress); /* what is fetched without the registry */
+uint64_t progress_fetched(void);                                       /* ends the fetch's bar; how many bytes there were */
 void progress_clear(void);
 void progress_close(void);
 
@@ -214,6 +250,8 @@ void stream_end(struct stream *stream, const cadre_request *request, int status,
 int sampling_prepare(void);
 cadre_sampling sampling_make(void);
 
+int fetch_prepare(void);
+void fetch_start(void);
 int chat_prepare(void);
 void chat_start(void);
 void interactive_start(void);

@@ -7,7 +7,7 @@
 static void print_models_of(const struct command *command)
 {
     printf("_cadre_cli_models%s%s", command->capability >= 0 ? " --capability " : "",
-           command->capability >= 0 ? cadre_capability_name(command->capability) : "");
+           command->capability >= 0 ? cadre_capability_name((cadre_capability)command->capability) : "");
 }
 
 /* ---- bash ---- */
@@ -37,7 +37,7 @@ static void bash_words(const struct command *command)
     for (size_t i = 0; i < option_count; i++)
         if (option_table[i].commands & command->bit) printf("%s--%s", i ? " " : "", option_table[i].name);
     printf("\" -- \"$word\")); return; fi\n");
-    if (command->completion && strstr(command->completion, "model") == command->completion && command->completion[5] != 's') {
+    if (command->completion && strncmp(command->completion, "model", 5) == 0 && command->completion[5] != 's') {
         printf("        "), print_models_of(command), puts("");
         if (strstr(command->completion, "file")) puts("        COMPREPLY+=($(compgen -f -- \"$word\"))");
     } else if (command->completion) {
@@ -120,11 +120,11 @@ static void print_zsh(void)
     for (size_t i = 0; i < command_count; i++) {
         const struct command *command = &command_table[i];
         printf("    %s)\n", command->name);
-        if (command->capability >= 0) printf("        _cadre_cli_capability='--capability %s'\n", cadre_capability_name(command->capability));
+        if (command->capability >= 0) printf("        _cadre_cli_capability='--capability %s'\n", cadre_capability_name((cadre_capability)command->capability));
         puts("        _arguments \\");
         for (size_t j = 0; j < option_count; j++)
             if (option_table[j].commands & command->bit) zsh_option(&option_table[j]);
-        if (command->capability >= 0)
+        if (command->capability >= 0 || command->bit == FETCH)
             printf("            '1:command:' '*:argument:%s'\n",
                    strstr(command->completion, "file") ? "{_alternative \"models:model:_cadre_cli_models\" \"files:file:_files\"}" : "_cadre_cli_models");
         else

@@ -12,8 +12,9 @@ int describe_prepare(void)
     int rc = sampling_prepare();
     if (rc) return rc;
     if (options->question && !*options->question) return misuse("--question is empty");
-    if (options->word_count == 0) return misuse("FILE is missing");
-    if (options->word_count > CADRE_DESCRIBE_IMAGES_MAX) return misuse("FILE: more than %d pictures", CADRE_DESCRIBE_IMAGES_MAX);
+    if (options->mmproj && !(app.model && app.model->options)) return misuse("--mmproj is for a MODEL that is a reference; a manifest names its own");
+    if (options->word_count == 0) return misuse("PICTURE is missing");
+    if (options->word_count > CADRE_DESCRIBE_IMAGES_MAX) return misuse("PICTURE: more than %d pictures", CADRE_DESCRIBE_IMAGES_MAX);
     for (size_t i = 0; rc == 0 && i < options->word_count; i++) rc = check_picture(options->words[i]);
     return rc;
 }
@@ -38,7 +39,7 @@ void describe_start(void)
 {
     cadre_describe_params params = CADRE_DESCRIBE_PARAMS_INIT;
     cadre_image_input *pictures = allocate(app.options.word_count, sizeof *pictures);
-    for (size_t i = 0; i < app.options.word_count; i++) pictures[i] = cadre_image_from_string(CADRE_IMAGE_PATH, app.options.words[i]);
+    for (size_t i = 0; i < app.options.word_count; i++) pictures[i] = picture_input(app.options.words[i]);
     params.key = app.model->key;
     params.query = app.options.question ? app.options.question : "Describe the picture.";
     params.images = pictures;

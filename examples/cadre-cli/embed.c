@@ -101,6 +101,7 @@ int embed_prepare(void)
     const struct options *options = &app.options;
     char what[32];
     int rc = 0;
+    if (options->vocabulary && !app.model->options) return misuse("--vocabulary is for a MODEL that is a reference; a manifest names its own");
     if (options->word_count == 0 || (options->word_count == 1 && strcmp(options->words[0], "-") == 0)) {
         rc = lines_of_input();
     } else {
@@ -137,8 +138,8 @@ int embed_image_prepare(void)
 {
     const struct options *options = &app.options;
     int rc = 0;
-    if (options->word_count == 0) return misuse("FILE is missing");
-    if (options->word_count > CADRE_EMBED_IMAGES_MAX) return misuse("FILE: more than %d pictures", CADRE_EMBED_IMAGES_MAX);
+    if (options->word_count == 0) return misuse("PICTURE is missing");
+    if (options->word_count > CADRE_EMBED_IMAGES_MAX) return misuse("PICTURE: more than %d pictures", CADRE_EMBED_IMAGES_MAX);
     for (size_t i = 0; rc == 0 && i < options->word_count; i++) rc = check_picture(options->words[i]);
     return rc;
 }
@@ -148,7 +149,7 @@ void embed_image_start(void)
     cadre_embed_images_params params = CADRE_EMBED_IMAGES_PARAMS_INIT;
     count = app.options.word_count;
     pictures = allocate(count, sizeof *pictures);
-    for (size_t i = 0; i < count; i++) pictures[i] = cadre_image_from_string(CADRE_IMAGE_PATH, app.options.words[i]);
+    for (size_t i = 0; i < count; i++) pictures[i] = picture_input(app.options.words[i]);
     params.key = app.model->key;
     params.images = pictures;
     params.count = count;

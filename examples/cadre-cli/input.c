@@ -32,10 +32,11 @@ int read_file(const char *what, const char *path, size_t most, struct buffer *ou
 int check_picture(const char *path)
 {
     struct stat info;
-    if (!*path) return misuse("FILE: the name is empty");
-    if (strstr(path, "://")) return misuse("FILE: %s: addresses are not fetched; download the picture first", path);
-    if (stat(path, &info) != 0) return complain(CLI_USAGE, "FILE: %s: %s", path, strerror(errno));
-    if (S_ISDIR(info.st_mode)) return complain(CLI_USAGE, "FILE: %s: is a directory", path);
-    if (access(path, R_OK) != 0) return complain(CLI_USAGE, "FILE: %s: %s", path, strerror(errno));
+    if (!*path) return misuse("PICTURE: the name is empty");
+    if (is_url(path)) return need_fetch(path);
+    if (strstr(path, "://")) return misuse("PICTURE: %s: only http and https addresses are fetched", path);
+    if (stat(path, &info) != 0) return complain(CLI_USAGE, "PICTURE: %s: %s", path, strerror(errno));
+    if (S_ISDIR(info.st_mode)) return complain(CLI_USAGE, "PICTURE: %s: is a directory", path);
+    if (access(path, R_OK) != 0) return complain(CLI_USAGE, "PICTURE: %s: %s", path, strerror(errno));
     return 0;
 }

@@ -44,9 +44,11 @@ static void early_signals(void)
 static int print_version(void)
 {
     if (app.options.json)
-        printf("{\"version\": \"%s\", \"library\": \"%s\", \"images\": %s}\n", CADRE_VERSION_STRING, cadre_version(), app_has_images ? "true" : "false");
+        printf("{\"version\": \"%s\", \"library\": \"%s\", \"images\": %s, \"fetch\": %s}\n", CADRE_VERSION_STRING, cadre_version(),
+               app_has_images ? "true" : "false", app_has_fetch ? "true" : "false");
     else
-        printf("cadre-cli %s, libcadre %s, %s libcadre-images\n", CADRE_VERSION_STRING, cadre_version(), app_has_images ? "with" : "without");
+        printf("cadre-cli %s, libcadre %s, %s libcadre-images, %s libcadre-fetch\n", CADRE_VERSION_STRING, cadre_version(), app_has_images ? "with" : "without",
+               app_has_fetch ? "with" : "without");
     return CLI_OK;
 }
 
@@ -65,6 +67,7 @@ static int prepare(void)
     int rc = 0;
     if (!command->start) return command->prepare();
     if (command->images && !app_has_images) return app_images(NULL);
+    if (command->bit == FETCH && !app_has_fetch) return need_fetch(command->name);
     if (app.options.trace) rc = check_trace(app.options.trace);
     if (rc == 0) rc = manifest_read();
     if (rc || manifest.whole) return rc;

@@ -3,7 +3,9 @@
  * The library adds a manifest whole or not at all, and begins to load what is preloaded or pinned in it. A command about one model wants neither: a backend
  * that is not installed, or weights that are not there, must not keep the other models from working, and asking one model is no reason to load another. So each
  * entry is added by itself, as a copy of the text in which the other entries are blank: line and column of messages stay true. What this program cannot take
- * apart is handed over whole, and the library says what is wrong with it. */
+ * apart is handed over whole, and the library says what is wrong with it.
+ *
+ * Where there is no manifest, the catalogue stands in: models whose files come from a hub. It is installed with the program, and lies beside it in a build. */
 #include "cli.h"
 
 #include <cjson/cJSON.h>
@@ -29,6 +31,23 @@ static char *user_manifest(void)
     return path.data;
 }
 
+static char *installed_catalogue(void)
+{
+    static const char *const places[] = {CLI_SHARE "/catalogue.json", "catalogue.json"};
+    char program[4096];
+    size_t size = sizeof program;
+    if (!app_has_fetch || uv_exepath(program, &size) != 0) return NULL;
+    const char *slash = strrchr(program, '/');
+    for (size_t i = 0; slash && i < sizeof places / sizeof *places; i++) {
+        struct buffer path = {NULL, 0, 0};
+        buffer_print(&path, "%.*s/%s", (int)(slash - program), program, places[i]);
+        char *resolved = realpath(path.data, NULL);
+        free(path.data);
+        if (resolved) return resolved;
+    }
+    return NULL;
+}
+
 static int find_manifest(void)
 {
     const char *given = app.options.models, *variable = getenv("CADRE_MODELS");
@@ -41,9 +60,10 @@ static int find_manifest(void)
         manifest.path = copy_bytes("models.json", strlen("models.json"));
     } else if (user && access(user, F_OK) == 0) {
         manifest.path = user, user = NULL;
-    } else {
-        complain(CLI_LOAD, "no manifest: $CADRE_MODELS is not set, and there is neither ./models.json nor %s; name one with --models FILE",
-                 user ? user : "~/.config/cadre/models.json ($HOME is not set)");
+    } else if ((manifest.path = installed_catalogue()) == NULL) {
+        complain(CLI_LOAD, "no manifest: $CADRE_MODELS is not set, and there is neither ./models.json nor %s%s; name one with --models FILE",
+                 user ? user : "~/.config/cadre/models.json ($HOME is not set)",
+                 app_has_fetch ? ", nor the catalogue that is installed with this program" : "");
     }
     free(user);
     return manifest.path ? 0 : CLI_LOAD;
@@ -145,7 +165,7 @@ static int take_apart(const cJSON *root)
         struct model *model = &manifest.models[manifest.count];
         model->key = copy_field(entry, "key", NULL), model->backend = copy_field(entry, "backend", NULL);
         model->name = copy_field(entry, "name", model->key), model->provider = copy_field(entry, "provider", "");
-        model->loader = copy_field(entry, "loader", "sync"), model->capability = capability_of(entry);
+        model->loader = copy_field(entry, "loader", "sync"), model->license = copy_field(entry, "license", ""), model->capability = capability_of(entry);
         manifest.count++;
         if (!model->key || !model->backend || model->capability < 0) return 0;
         for (size_t i = 0; i + 1 < manifest.count; i++)
@@ -154,9 +174,30 @@ static int take_apart(const cJSON *root)
     return place_entries();
 }
 
+/* The word that may name a model, or NULL. */
+static const char *model_word(void)
+{
+    const struct options *options = &app.options;
+    return options->model ? options->model : options->word_count > 0 ? options->words[0] : NULL;
+}
+
+/* 1: references name all that the command is about, and no manifest is needed. */
+static int references_alone(void)
+{
+    const struct options *options = &app.options;
+    size_t count = 0;
+    if (app.command->bit != FETCH) return 0;
+    while (count < options->word_count && is_reference(options->words[count])) count++;
+    return count == options->word_count;
+}
+
 int manifest_read(void)
 {
     struct buffer text = {NULL, 0, 0};
+    const char *word = app.command->capability >= 0 ? model_word() : NULL;
+    if (word && is_reference(word)) return reference_model(word);
+    manifest.path = references_alone() ? copy_bytes("", 0) : NULL;
+    if (manifest.path) return 0;
     int rc = find_manifest();
     if (rc) return rc;
     const char *slash = strrchr(manifest.path, '/');
@@ -190,10 +231,11 @@ static const char *near_key(const char *key)
     return near;
 }
 
-static int unknown_model(const char *key)
+int unknown_model(const char *what, const char *key)
 {
     const char *near = near_key(key);
-    return near ? misuse("no model \"%.255s\" in %s; did you mean \"%s\"?", key, manifest.path, near) : misuse("no model \"%.255s\" in %s", key, manifest.path);
+    return near ? misuse("%sno model \"%.255s\" in %s; did you mean \"%s\"?", what, key, manifest.path, near)
+                : misuse("%sno model \"%.255s\" in %s", what, key, manifest.path);
 }
 
 /* The keys of one capability, with commas. */
@@ -217,16 +259,16 @@ int manifest_choose(void)
     char *keys = keys_of(app.command->capability, &count, &only);
     if (key) {
         app.model = manifest_find(key);
-        if (!app.model) rc = unknown_model(key);
+        if (!app.model) rc = unknown_model("", key);
     } else if (options->word_count > 0 && (app.model = manifest_find(options->words[0])) != NULL) {
         options->words++, options->word_count--;
     } else if (count == 1) {
         app.model = only;
-        if (options->word_count > 1 && (app.command->bit & (CHAT | DRAW)) && near_key(options->words[0])) rc = unknown_model(options->words[0]);
+        if (options->word_count > 1 && (app.command->bit & (CHAT | DRAW)) && near_key(options->words[0])) rc = unknown_model("", options->words[0]);
     } else if (count == 0) {
         rc = misuse("%s has no %s model, which \"%s\" needs", manifest.path, wanted, app.command->name);
     } else if (options->word_count > 0 && near_key(options->words[0])) {
-        rc = unknown_model(options->words[0]);
+        rc = unknown_model("", options->words[0]);
     } else {
         rc = misuse("which model? %s has %s", manifest.path, keys);
     }
@@ -244,6 +286,8 @@ static char *true_place(const char *detail, size_t index)
 {
     struct buffer text = {NULL, 0, 0};
     const char *entry;
+    size_t key = strlen(manifest.models[index].key);
+    if (manifest.models[index].options && strncmp(detail, manifest.models[index].key, key) == 0 && strncmp(detail + key, ": ", 2) == 0) detail += key + 2;
     if (strncmp(detail, "manifest:", 9) == 0) {
         buffer_add(&text, manifest.path, strlen(manifest.path));
         detail += 8;
@@ -258,17 +302,42 @@ static char *true_place(const char *detail, size_t index)
     return text.data;
 }
 
+int lacks_files(const struct model *model, cadre_loader_kind *loader)
+{
+    cadre_entry_info info = CADRE_ENTRY_INFO_INIT;
+    if (model->status < 0 || cadre_registry_get(app.pool, model->key, &info) < 0) return 0;
+    *loader = info.loader;
+    return info.missing;
+}
+
+/* The files of an async model come with its first request; of any other somebody must have asked for them. */
+static void all_added(void)
+{
+    struct model *model = app.model;
+    cadre_loader_kind loader;
+    char detail[400];
+    if (model && model->status < 0) {
+        app_fail(CLI_LOAD, model->status, model->detail);
+        return;
+    }
+    if (model && lacks_files(model, &loader)) {
+        if (loader != CADRE_LOADER_ASYNC) {
+            snprintf(detail, sizeof detail, "its files are not all here; run \"cadre-cli fetch %.255s\" first", model->key);
+            app_fail(CLI_LOAD, UV_ENOENT, detail);
+            return;
+        }
+        progress_watch();
+    }
+    app.command->start();
+}
+
 static void on_added(cadre_pool *pool, int status, const char *detail, void *data)
 {
     struct model *model = data;
     (void)pool;
     model->status = status;
     if (status < 0) model->detail = true_place(*detail ? detail : cadre_strerror(status), (size_t)(model - manifest.models));
-    if (--manifest.waiting > 0 || app.ending) return;
-    if (app.model && app.model->status < 0)
-        app_fail(CLI_LOAD, app.model->status, app.model->detail);
-    else
-        app.command->start();
+    if (--manifest.waiting == 0 && !app.ending) all_added();
 }
 
 static void on_whole(cadre_pool *pool, int status, const char *detail, void *data)
@@ -281,6 +350,7 @@ static void on_whole(cadre_pool *pool, int status, const char *detail, void *dat
 
 static int add_one(struct model *model)
 {
+    if (model->options) return reference_add(model, on_added);
     char *text = copy_bytes(manifest.text, manifest.length);
     const char *array = find_array(manifest.text, manifest.text + manifest.length), *end = skip_value(array, manifest.text + manifest.length);
     for (size_t i = (size_t)(array - manifest.text) + 1; i + 1 < (size_t)(end - manifest.text); i++)
@@ -298,12 +368,13 @@ void manifest_add(void)
         if (rc != 0) app_fail(CLI_LOAD, rc, cadre_pool_error_detail(app.pool));
         return;
     }
-    manifest.waiting = app.model ? 1 : manifest.count;
+    if (app.model) app.model->wanted = 1;
+    for (size_t i = 0; i < manifest.count; i++) manifest.waiting += manifest.models[i].wanted != 0;
     if (manifest.waiting == 0) {
         app.command->start();
         return;
     }
     for (size_t i = 0; rc == 0 && i < manifest.count; i++)
-        if (!app.model || app.model == &manifest.models[i]) rc = add_one(&manifest.models[i]);
+        if (manifest.models[i].wanted) rc = add_one(&manifest.models[i]);
     if (rc != 0) app_fail(CLI_LOAD, rc, cadre_pool_error_detail(app.pool));
 }

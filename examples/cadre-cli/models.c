@@ -26,6 +26,7 @@ int models_prepare(void)
         const char *near = nearest(options->capability, names, CADRE_CAPABILITY_COUNT);
         return misuse("--capability: unknown: \"%.60s\"; did you mean \"%s\"?", options->capability, near ? near : names[0]);
     }
+    for (size_t i = 0; i < manifest.count; i++) manifest.models[i].wanted = 1;
     if (!options->keys) return 0;
     for (size_t i = 0; i < manifest.count; i++)
         if (wanted(&manifest.models[i])) puts(manifest.models[i].key);
@@ -33,8 +34,14 @@ int models_prepare(void)
     return 0;
 }
 
-enum { COLUMNS = 7 };
-static const char *const titles[COLUMNS] = {"KEY", "CAPABILITY", "BACKEND", "LOADER", "STATE", "WORKERS", "MEMORY"};
+enum { COLUMNS = 9 };
+static const char *const titles[COLUMNS] = {"KEY", "CAPABILITY", "BACKEND", "LOADER", "FILES", "STATE", "WORKERS", "MEMORY", "LICENSE"};
+
+/* The license is of interest to --verbose alone. */
+static size_t columns(void)
+{
+    return app.options.verbose ? COLUMNS : COLUMNS - 1;
+}
 
 static void fill_row(const struct model *model, char row[COLUMNS][300])
 {
@@ -45,9 +52,11 @@ static void fill_row(const struct model *model, char row[COLUMNS][300])
     snprintf(row[1], 300, "%s", cadre_capability_name((cadre_capability)model->capability));
     snprintf(row[2], 300, "%.140s%s%.140s", model->provider, *model->provider ? "/" : "", model->backend);
     snprintf(row[3], 300, "%s", model->loader);
-    snprintf(row[4], 300, "%s", usable ? cadre_model_state_name(info.state) : "unusable");
-    snprintf(row[5], 300, "%u", usable ? info.workers : 0);
-    snprintf(row[6], 300, "%s", human_bytes(usable ? info.resident_bytes : 0, size));
+    snprintf(row[4], 300, "%s", !usable ? "-" : info.missing ? "missing" : "here");
+    snprintf(row[5], 300, "%s", usable ? cadre_model_state_name(info.state) : "unusable");
+    snprintf(row[6], 300, "%u", usable ? info.workers : 0);
+    snprintf(row[7], 300, "%s", human_bytes(usable ? info.resident_bytes : 0, size));
+    snprintf(row[8], 300, "%s", *model->license ? model->license : "-");
 }
 
 static void print_table(void)
@@ -55,18 +64,19 @@ static void print_table(void)
     char row[COLUMNS][300];
     size_t widths[COLUMNS];
     struct buffer out = {NULL, 0, 0};
-    for (size_t c = 0; c < COLUMNS; c++) widths[c] = strlen(titles[c]);
+    size_t count = columns();
+    for (size_t c = 0; c < count; c++) widths[c] = strlen(titles[c]);
     for (size_t i = 0; i < manifest.count; i++) {
         if (!wanted(&manifest.models[i])) continue;
         fill_row(&manifest.models[i], row);
-        for (size_t c = 0; c < COLUMNS; c++)
+        for (size_t c = 0; c < count; c++)
             if (strlen(row[c]) > widths[c]) widths[c] = strlen(row[c]);
     }
-    for (size_t c = 0; c < COLUMNS; c++) buffer_print(&out, "%-*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, titles[c], c + 1 < COLUMNS ? "  " : "\n");
+    for (size_t c = 0; c < count; c++) buffer_print(&out, "%-*s%s", c + 1 < count ? (int)widths[c] : 0, titles[c], c + 1 < count ? "  " : "\n");
     for (size_t i = 0; i < manifest.count; i++) {
         if (!wanted(&manifest.models[i])) continue;
         fill_row(&manifest.models[i], row);
-        for (size_t c = 0; c < COLUMNS; c++) buffer_print(&out, "%-*s%s", c + 1 < COLUMNS ? (int)widths[c] : 0, row[c], c + 1 < COLUMNS ? "  " : "\n");
+        for (size_t c = 0; c < count; c++) buffer_print(&out, "%-*s%s", c + 1 < count ? (int)widths[c] : 0, row[c], c + 1 < count ? "  " : "\n");
     }
     out_buffer(&out);
 }
@@ -94,6 +104,7 @@ static void print_json(void)
         json_field(&out, "key", model->key), json_field(&out, "name", model->name);
         json_field(&out, "capability", cadre_capability_name((cadre_capability)model->capability));
         json_field(&out, "provider", model->provider), json_field(&out, "backend", model->backend), json_field(&out, "loader", model->loader);
+        json_field(&out, "license", model->license), json_field(&out, "files", !usable ? "" : info.missing ? "missing" : "here");
         json_field(&out, "state", usable ? cadre_model_state_name(info.state) : "unusable");
         json_field(&out, "error", model->status ? cadre_err_name(model->status) : ""), json_field(&out, "detail", model->detail ? model->detail : "");
         buffer_print(&out, "\"workers\": %u, \"workers_loading\": %u, \"memory_bytes\": %llu}", usable ? info.workers : 0, usable ? info.workers_loading : 0,
@@ -130,18 +141,14 @@ static void on_timeout(void);
 int health_prepare(void)
 {
     const struct options *options = &app.options;
-    const char **keys = allocate(manifest.count, sizeof *keys);
     int rc = 0;
-    for (size_t i = 0; i < manifest.count; i++) keys[i] = manifest.models[i].key;
     if (options->word_count > 0) rc = misuse("\"%.60s\": no argument is expected; models are named by --load", options->words[0]);
     for (size_t i = 0; rc == 0 && i < options->load.count; i++) {
         const char *key = options->load.items[i];
         if (strcmp(key, "all") == 0 || manifest_find(key)) continue;
-        const char *near = nearest(key, keys, manifest.count);
-        rc = near ? misuse("--load: no model \"%.255s\" in %s; did you mean \"%s\"?", key, manifest.path, near)
-                  : misuse("--load: no model \"%.255s\" in %s", key, manifest.path);
+        rc = unknown_model("--load: ", key);
     }
-    free(keys);
+    for (size_t i = 0; i < manifest.count; i++) manifest.models[i].wanted = 1;
     app.on_timeout = on_timeout;
     return rc;
 }
@@ -198,6 +205,8 @@ void health_start(void)
     for (size_t i = 0; i < manifest.count; i++) {
         struct model *model = &manifest.models[i];
         if (!asked_for(model->key)) continue;
+        cadre_loader_kind loader;
+        if (lacks_files(model, &loader) && loader == CADRE_LOADER_ASYNC) progress_watch();
         int rc = model->status ? model->status : cadre_model_load(app.pool, model->key, on_loaded, model);
         if (rc == 0)
             loads++;

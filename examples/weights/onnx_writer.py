@@ -19,8 +19,8 @@ import struct
 from typing import Optional, Sequence, Union
 
 # Element types (TensorProto.DataType) and their sizes.
-FLOAT, INT64 = 1, 7
-ELEMENT_BYTES = {FLOAT: 4, INT64: 8}
+FLOAT, INT64, FLOAT16 = 1, 7, 10
+ELEMENT_BYTES = {FLOAT: 4, INT64: 8, FLOAT16: 2}
 
 IR_VERSION = 8
 OPSET = 17
@@ -90,6 +90,10 @@ class Graph:
     def integers(self, name: str, values: Sequence[int]) -> str:
         return self.constant(name, INT64, [len(values)], struct.pack(f"<{len(values)}q", *values))
 
+    def number(self, name: str, value: int) -> str:
+        """An integer without dimensions, as Range wants them."""
+        return self.constant(name, INT64, [], struct.pack("<q", value))
+
     def scalar(self, name: str, value: float) -> str:
         return self.constant(name, FLOAT, [], struct.pack("<f", value))
 
@@ -100,6 +104,15 @@ class Graph:
         node += b"".join(block(5, attribute(key, value)) for key, value in attributes.items())
         self.nodes.append(block(1, node))
         return output
+
+    def parts(self, kind: str, count: int, *inputs: str, **attributes: Attribute) -> list[str]:
+        """An operator that gives several results."""
+        name = f"{kind}_{len(self.nodes)}"
+        outputs = [f"{name}.{i}" for i in range(count)]
+        node = b"".join(block(1, item) for item in inputs) + b"".join(block(2, item) for item in outputs) + block(3, name) + block(4, kind)
+        node += b"".join(block(5, attribute(key, value)) for key, value in attributes.items())
+        self.nodes.append(block(1, node))
+        return outputs
 
     def input(self, name: str, element: int, dimensions: Sequence[Dimension]) -> str:
         self.inputs.append(block(11, value_info(name, element, dimensions)))

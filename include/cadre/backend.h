@@ -8,7 +8,7 @@
  *
  * The way of an entry, and on which thread each function runs:
  *
- *     open   checks thread    once per entry: looks at the options and the files, says what memory it needs
+ *     open   checks thread    once per entry, when its files are here: looks at the options and the files, says what memory it needs
  *     fetch  loop             loader kind "async": starts the asynchronous part and returns its future
  *     load   loader thread    backends that share weights: reads them, once for all workers
  *     make   loader thread    one worker's model, around the shared weights if there are any; contexts and buffers are made here, at the low priority of loads
@@ -40,10 +40,12 @@ typedef enum cadre_loader_kind {
 
 typedef enum cadre_option_type {
     CADRE_OPTION_STRING = 0,
-    CADRE_OPTION_PATH = 1, /* a string; one that is relative is taken from the manifest's folder, and arrives joined with it */
+    CADRE_OPTION_PATH = 1, /* a string; one that is relative is taken from the manifest's folder, and arrives joined with it; one that is a reference
+                              (cadre/registry.h) arrives as the local path of what was fetched */
     CADRE_OPTION_INTEGER = 2,
     CADRE_OPTION_NUMBER = 3,
-    CADRE_OPTION_BOOLEAN = 4
+    CADRE_OPTION_BOOLEAN = 4,
+    CADRE_OPTION_TEXTS = 5 /* an object whose values are strings: prompts by their names */
 } cadre_option_type;
 
 /* One field of an entry's "options". The library checks types, ranges and names, and points at the place in the manifest. */
@@ -57,10 +59,12 @@ typedef struct cadre_option_spec {
 
 /* What the entry says; in the order of the backend's specs. */
 typedef struct cadre_option_value {
-    int given;          /* 0: the entry does not name it */
-    const char *string; /* STRING, PATH: UTF-8; alive until `close` */
-    int64_t integer;    /* INTEGER; BOOLEAN: 0 or 1 */
-    double number;      /* NUMBER and INTEGER */
+    int given;                            /* 0: the entry does not name it */
+    const char *string;                   /* STRING, PATH: UTF-8; alive until `close` */
+    int64_t integer;                      /* INTEGER; BOOLEAN: 0 or 1 */
+    double number;                        /* NUMBER and INTEGER */
+    const struct cadre_named_text *texts; /* TEXTS: in their order, names unique; alive until `close` */
+    size_t text_count;
 } cadre_option_value;
 
 /* What a model needs on one device. */

@@ -87,12 +87,15 @@ typedef struct cadre_image_decoder {
     int (*decode)(void *self, cadre_op *op, const void *bytes, size_t length, uint64_t max_pixels, cadre_image *out, cadre_blob *pixels);
 } cadre_image_decoder;
 
-/* A URL in, encoded bytes out; the host decides which URLs are allowed. */
+/* A URL in, encoded bytes out. The library brings a request's pictures before a worker is asked for: no thread waits for the network. libcadre-fetch has one
+ * (cadre/fetch.h). */
 typedef struct cadre_image_fetcher {
     size_t size;
     void *self;
-    int (*fetch)(void *self, cadre_op *op, const char *url, uint64_t max_bytes,
-                 cadre_blob *out); /* worker thread, several at a time; may block; watch cadre_op_cancelled */
+    /* Loop thread; must not block. Starts to bring what `url` names (valid during the call), at most max_bytes of it. The future resolves to weights whose
+     * payload is a cadre_blob * (freed by their destroy), or fails: CADRE_EINPUT where the URL is not allowed, not there or too large, else what went wrong,
+     * with a detail that names the host and never a password, token or query. NULL: out of memory. Releasing the future cancels it. */
+    cadre_weights_future *(*fetch)(void *self, cadre_pool *pool, const char *url, uint64_t max_bytes);
 } cadre_image_fetcher;
 
 CADRE_END

@@ -19,11 +19,14 @@
  *
  * Answers are the model's tokens as they are: they may begin with a space, as the tokens of many models do.
  *
+ * Text embedding knows tasks by prompts, {"prompts": {"query": "search_query: "}}: the text of the prompt that a request's `task` names is put before each of
+ * its texts, and nothing without a task. A task that is not among them is CADRE_EINPUT, and CADRE_ENOTSUP where there are no prompts.
+ *
  * Each loader reads its own copy of the weights on a loader thread. To let several workers share one copy, load the weights once and make shared loaders from
- * them. Embeddings are pooled as the file says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled request stops a
- * running decode, and one that runs gives signs of life between its graph nodes: after 60 s without any the worker counts as hung. With gpu_layers the memory
- * of loads is not measured, and what an entry needs is said to be the host's: its own "memory" says better. Bad files, unknown architectures and over-long
- * prompts are errors with a text, never an abort. */
+ * them. Embeddings are pooled as the file or `pooling` says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled
+ * request stops a running decode, and one that runs gives signs of life between its graph nodes: after 60 s without any the worker counts as hung. With
+ * gpu_layers the memory of loads is not measured, and what an entry needs is said to be the host's: its own "memory" says better. Bad files, unknown
+ * architectures and over-long prompts are errors with a text, never an abort. */
 #ifndef CADRE_LLAMA_H
 #define CADRE_LLAMA_H
 
@@ -44,10 +47,16 @@ typedef struct cadre_llama_options {
     const char *chat_template; /* instead of the model's own: a name or a Jinja text that llama.cpp recognises; NULL: the model's own; copied */
     const char *engine_path;   /* folder of llama.cpp's CPU modules; NULL: beside the engine's library; copied; the first load of the process decides */
     const char *mmproj; /* vision: a GGUF file with the vision tower and its projector; copied; each worker has its own copy of it. NULL for the others */
+    const cadre_named_text *prompts; /* text embedding: what is put before a text whose request names a task of this name; copied. Names unique, none empty */
+    size_t prompt_count;             /* 0 … 1,024; 0 for the others */
+    const char *pooling; /* text embedding: "mean", "cls" or "last", where the file says none or another than its model card; NULL: as the file says */
+    int32_t causal;      /* text embedding: 0: every token sees all of the text, as gte-Qwen2 and others want it whose files do not say so; 1: only what comes
+                            before it; default: as the file says. Without a meaning for encoders, whose tokens always see all */
 } cadre_llama_options;
 #define CADRE_LLAMA_OPTIONS_INIT                                                                                                                               \
     {                                                                                                                                                          \
-        sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL, NULL          \
+        sizeof(cadre_llama_options), NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL, NULL, NULL,   \
+            0, NULL, CADRE_DEFAULT                                                                                                                             \
     }
 
 /* Any thread; static storage. The backend for cadre_backend_register: text-to-text, text embedding and vision, weights shared by an entry's workers. Loader

@@ -36,7 +36,8 @@ typedef void (*cadre_log_cb)(cadre_log_level level, const char *message, void *d
 
 struct cadre_image_decoder; /* cadre/image.h */
 struct cadre_image_fetcher;
-struct cadre_event; /* cadre/observe.h */
+struct cadre_file_fetcher; /* cadre/registry.h */
+struct cadre_event;        /* cadre/observe.h */
 
 typedef struct cadre_pool_options {
     size_t size;
@@ -62,11 +63,12 @@ typedef struct cadre_pool_options {
     void *event_data;
     const char *trace_path; /* a file to write a Chrome trace-event timeline to; copied; NULL: none. One that cannot be written is told by the log */
     int64_t seed;           /* of the jitter of retries, ≥ 0; default: from the clock */
+    const struct cadre_file_fetcher *files; /* likewise copied; NULL: references to files answer CADRE_ENOTSUP */
 } cadre_pool_options;
 #define CADRE_POOL_OPTIONS_INIT                                                                                                                                \
     {                                                                                                                                                          \
         sizeof(cadre_pool_options), NULL, NULL, NULL, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, 0, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, \
-            NULL, NULL, NULL, NULL, NULL, NULL, NULL, CADRE_DEFAULT                                                                                            \
+            NULL, NULL, NULL, NULL, NULL, NULL, NULL, CADRE_DEFAULT, NULL                                                                                      \
     }
 
 /* Makes a pool on `loop`, which must outlive it; several pools may share a loop. `options` may be NULL. On failure *out is NULL.

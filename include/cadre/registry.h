@@ -18,10 +18,19 @@
  *     {"models": [{"key": "smollm2", "capability": "text-to-text", "backend": "llama", "options": {"path": "smollm2.gguf", "slots": 4},
  *                  "loader": "sync", "workers": {"initial": 1, "min": 0, "max": 4}, "idle_timeout_ms": 60000}]}
  *
- * Its fields are those of cadre_entry; key, capability and backend are required. Besides: "workers": {"initial", "min", "max"}; "breaker": {"failures",
- * "open_ms", "probes", "successes"}; "memory": {"DEVICE": {"weights_bytes", "worker_bytes"}} ("host" is the host's memory); "options": the backend's own;
- * "priority": "critical" … "batch"; "pinned": true or false; "never" for CADRE_NEVER. "$schema" and "version": 1 may stand beside "models". An unknown field is
- * an error that names the nearest known one. Entries do not share weights, also those of one file.
+ * Its fields are those of cadre_entry; key, capability and backend are required. "defaults" is an object with the fields of cadre_request_defaults. Besides:
+ * "workers": {"initial", "min", "max"}; "breaker": {"failures", "open_ms", "probes", "successes"}; "memory": {"DEVICE": {"weights_bytes", "worker_bytes"}}
+ * ("host" is the host's memory); "options": the backend's own; "priority": "critical" … "batch"; "pinned": true or false; "never" for CADRE_NEVER. "$schema"
+ * and "version": 1 may stand beside "models". An unknown field is an error that names the nearest known one. Entries do not share weights, also those of one
+ * file.
+ *
+ * Files that are not here yet. A path among the options may be a reference to a file of a model hub, "hf:OWNER/NAME/FILE" or "hf:OWNER/NAME@REVISION/FILE", and
+ * "files" may name more of them that belong to the model ("hf:OWNER/NAME/model.onnx_data"); the first part of a split GGUF stands for all parts. The pool's
+ * file fetcher (cadre_pool_options.files; libcadre-fetch has one) finds what is in its cache and brings the rest. An entry whose files are all there is checked
+ * at its addition like any other. One that lacks some is added unseen: an "async" one brings them when it is first loaded, on the loop, without a thread that
+ * waits, before memory is reserved; of a "sync" or "preloaded" one the load looks once more and fails with UV_ENOENT, its detail saying what to fetch. Then the
+ * backend looks at them, on the checks thread, and the load goes on as any. cadre_registry_fetch brings them ahead, whatever the loader; a load of any
+ * kind joins one that is under way. load_timeout_ms limits the load that waits for files, and not the fetch of a host.
  *
  * When workers come and go. The first request of a cold model starts initial_workers. One more is started while what waits would take the present workers
  * twice as long as a load, at least 250 ms, all of them are busy and a core is free for it; it takes free memory only and evicts nobody. An idle worker goes
@@ -33,6 +42,23 @@
 #include <cadre/backend.h>
 
 CADRE_BEGIN
+
+/* The sampling and picture parameters that a model is meant to be used with: one stands in where a request leaves the field of this name at its sentinel.
+ * Ranges as there (cadre/generation.h, cadre/text_to_image.h); fields of other capabilities must stay at their sentinels. */
+typedef struct cadre_request_defaults {
+    size_t size;
+    float temperature;
+    int32_t top_k;
+    float top_p, min_p, repeat_penalty;
+    int32_t max_tokens;
+    int32_t width, height, steps;
+    float guidance;
+} cadre_request_defaults;
+#define CADRE_REQUEST_DEFAULTS_INIT                                                                                                                            \
+    {                                                                                                                                                          \
+        sizeof(cadre_request_defaults), CADRE_DEFAULT_FLOAT, CADRE_DEFAULT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT_FLOAT, CADRE_DEFAULT,      \
+            CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT_FLOAT                                                                                   \
+    }
 
 typedef struct cadre_entry {
     size_t size;
@@ -66,12 +92,20 @@ typedef struct cadre_entry {
     int64_t breaker_open_ms;   /* for this long; default 60,000 */
     int32_t breaker_probes;    /* then so many requests at a time are let through; default 3 */
     int32_t breaker_successes; /* until so many have succeeded; default 3 */
+    const char *license;       /* for people: an SPDX name, or another; NULL: "" */
+    const char *const *files;  /* further references that belong to the model; the backend does not look at them; CADRE_ENOTSUP with a typed loader */
+    size_t file_count;
+    int64_t estimate_bytes; /* what it is expected to need, > 0: of use before its files are here. A load that would need more than the whole budget then fails
+                               with CADRE_EBUDGET before anything is downloaded; default: not known */
+    int32_t dimension;      /* embeddings: what the model must give; one that gives another fails its load with CADRE_EFORMAT; default: whatever it gives */
+    const cadre_request_defaults *defaults; /* what requests take that leave a field at its sentinel; NULL: the model's own */
 } cadre_entry;
 #define CADRE_ENTRY_INIT                                                                                                                                       \
     {                                                                                                                                                          \
         sizeof(cadre_entry), NULL, CADRE_DEFAULT, NULL, NULL, NULL, CADRE_DEFAULT, NULL, NULL, NULL, 0, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT,           \
             CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT,       \
-            CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT                                            \
+            CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, CADRE_DEFAULT, NULL, NULL, 0, CADRE_DEFAULT,             \
+            CADRE_DEFAULT, NULL                                                                                                                                \
     }
 
 /* Loop thread, once for each call below that returned 0. status 0: done; negative: nothing was changed, and detail says what was wrong and where:
@@ -103,8 +137,29 @@ CADRE_EXTERN int cadre_registry_add_text_to_image(cadre_pool *pool, const cadre_
                                                   void *data);
 
 /* Takes an entry out. New requests answer CADRE_ENOENT at once; accepted ones are served, then its workers go; cb runs when its memory is free again.
- * CADRE_ENOENT; CADRE_EBUSY: its first worker is loading, or it is being removed. */
+ * CADRE_ENOENT; CADRE_EBUSY: its first worker is loading (or the files are brought that it waits for), or it is being removed. */
 CADRE_EXTERN int cadre_registry_remove(cadre_pool *pool, const char *key, cadre_registry_cb cb, void *data);
+
+/* ---- files ---- */
+
+/* How references become files. Both functions may be called by several pools. `self` lives until the pool's close callback; where that reports abandoned
+ * threads, one `find` may still be running. */
+typedef struct cadre_file_fetcher {
+    size_t size;
+    void *self;
+    /* Checks thread; may block; no network. Writes the local path of the file that the reference names. 0; UV_ENOENT: it, or a further part of it, is not in
+     * the cache; CADRE_EINVAL: no reference, detail says why; or the system's error with a detail. */
+    int (*find)(void *self, const char *reference, char *path, size_t path_size, char *detail, size_t detail_size);
+    /* Loop thread; must not block. Brings the files (and the further parts of split ones) into the cache; the future resolves, to weights without a payload,
+     * when `find` has them all. Progress in bytes, stage "download". The references are valid during the call. NULL: out of memory. Releasing the future
+     * cancels; what has come is kept for the next time. */
+    cadre_weights_future *(*fetch)(void *self, cadre_pool *pool, const char *const *references, size_t count);
+} cadre_file_fetcher;
+
+/* Brings an entry's missing files; cb runs when they are here (at once, on a later turn, if nothing is missing), or with the reason. Nothing is loaded.
+ * CADRE_ENOENT; CADRE_ENOMEM; CADRE_ECLOSED; CADRE_EINVAL. By cb besides what the fetcher says: CADRE_ECANCELED: the model was unloaded or removed meanwhile.
+ */
+CADRE_EXTERN int cadre_registry_fetch(cadre_pool *pool, const char *key, cadre_registry_cb cb, void *data);
 
 /* ---- one model ---- */
 
@@ -151,15 +206,15 @@ typedef struct cadre_entry_info {
     uint64_t resident_bytes;                  /* charged to it now, over all devices */
     int64_t retry_after_ms;                   /* FAILED, RESTING: when it makes sense to come back; else 0 */
     uint64_t load_ms;                         /* a recent mean of what a load took; 0: not known */
-    cadre_progress progress;                  /* while something of it loads: the latest that a load reported (fraction NaN: nothing yet, stage "") */
+    cadre_progress progress; /* while something of it loads or is fetched: the latest that was reported (fraction NaN: nothing yet, stage "") */
+    const char *license;
+    int missing;  /* 1: its files are not all here, so far as is known */
+    int fetching; /* 1: they are being brought */
 } cadre_entry_info;
 #define CADRE_ENTRY_INFO_INIT                                                                                                                                  \
     {                                                                                                                                                          \
         sizeof(cadre_entry_info), NULL, NULL, NULL, NULL, CADRE_TEXT_TO_TEXT, CADRE_LOADER_SYNC, CADRE_MODEL_COLD, 0, 0, NULL, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,   \
-            0, 0,                                                                                                                                              \
-        {                                                                                                                                                      \
-            sizeof(cadre_progress), 0, 0, 0, NULL                                                                                                              \
-        }                                                                                                                                                      \
+            0, 0, {sizeof(cadre_progress), 0, 0, 0, NULL}, NULL, 0, 0                                                                                          \
     }
 
 /* CADRE_ENOENT; CADRE_EINVAL. */

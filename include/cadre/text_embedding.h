@@ -7,6 +7,12 @@
 
 CADRE_BEGIN
 
+/* A text by its name: a prompt that a request's `task` names. */
+typedef struct cadre_named_text {
+    const char *name;
+    const char *text;
+} cadre_named_text;
+
 /* Worker thread, all of them, one at a time. */
 typedef struct cadre_text_embedding_ops {
     size_t size;

@@ -41,6 +41,11 @@ CADRE_EXTERN int cadre_weights_load_blocking(cadre_pool *pool, cadre_weights_loa
  * Consumes `owned` always. CADRE_EINVAL, CADRE_EALREADY: the future has one, or is settled as failed. */
 CADRE_EXTERN int cadre_weights_future_charge(cadre_weights_future *future, cadre_reservation *owned);
 
+/* Loop thread, within a load callback or a backend's `fetch`. Reads the files once, one after another, through the loop's own file requests, so that the engine
+ * finds them in the page cache; progress in bytes, stage "read"; a cancel is heard after one read. Paths are copied. Resolves to weights without a payload;
+ * fails with libuv's error and a detail that names the file. NULL: out of memory. */
+CADRE_EXTERN cadre_weights_future *cadre_load_read_files(cadre_load_context *context, const char *const *paths, size_t count);
+
 /* Loop thread. The weights of a resolved future, borrowed; NULL while pending or failed. */
 CADRE_EXTERN cadre_weights *cadre_weights_future_get(const cadre_weights_future *future);
 

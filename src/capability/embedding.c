@@ -149,6 +149,11 @@ void cadre__embedding_finish(cadre_request *request, cadre__job *job, int status
     request->on_done.embeddings(request, status, status < 0 ? NULL : &result);
 }
 
+cadre__images *cadre__embedding_images(const cadre__job *job)
+{
+    return &payload_of(job)->images;
+}
+
 void cadre__embedding_dispose(cadre__heap *heap, cadre__job *job)
 {
     payload *p = payload_of(job);

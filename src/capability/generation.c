@@ -252,6 +252,22 @@ void cadre__generation_finish(cadre_request *request, cadre__job *job, int statu
     request->on_done.generation(request, status, status < 0 ? NULL : &result);
 }
 
+cadre__images *cadre__generation_images(const cadre__job *job)
+{
+    return &((payload *)cadre__payload(job))->images;
+}
+
+void cadre__generation_adopt(cadre__job *job, const cadre_request_defaults *defaults)
+{
+    cadre_sampling *s = &((payload *)cadre__payload(job))->input.sampling;
+    if (isnan(s->temperature)) s->temperature = defaults->temperature;
+    if (isnan(s->top_p)) s->top_p = defaults->top_p;
+    if (isnan(s->min_p)) s->min_p = defaults->min_p;
+    if (isnan(s->repeat_penalty)) s->repeat_penalty = defaults->repeat_penalty;
+    if (s->top_k == CADRE_DEFAULT) s->top_k = defaults->top_k;
+    if (s->max_tokens == CADRE_DEFAULT) s->max_tokens = defaults->max_tokens;
+}
+
 void cadre__generation_dispose(cadre__heap *heap, cadre__job *job)
 {
     payload *p = cadre__payload(job);

@@ -22,6 +22,8 @@ void cadre__generation_run(cadre__runner *runner, cadre__job *job);
 void cadre__generation_finish(cadre_request *request, cadre__job *job, int status);
 void cadre__generation_dispose(cadre__heap *heap, cadre__job *job);
 void cadre__generation_moved(cadre__job *from, cadre__job *to);
+cadre__images *cadre__generation_images(const cadre__job *job);
+void cadre__generation_adopt(cadre__job *job, const cadre_request_defaults *defaults);
 /* Loop: a job of the library's own that says `text` to a model and asks for one token. NULL: out of memory, or the model is no text-to-text. */
 cadre__job *cadre__generation_warm_up(cadre_pool *pool, const cadre__kind *kind, const char *text);
 

@@ -86,7 +86,9 @@ int cadre__images_copy(const cadre_allocator *allocator, cadre__images *out, con
     out->inputs = cadre__alloc(allocator, count * sizeof *out->inputs);
     out->pixels = cadre__alloc(allocator, count * sizeof *out->pixels);
     out->blobs = cadre__alloc(allocator, count * sizeof *out->blobs);
-    bool done = out->inputs && out->pixels && out->blobs;
+    for (size_t i = 0; i < count; i++) out->pending += images[i].form == CADRE_IMAGE_URL;
+    if (out->pending) out->sources = cadre__alloc(allocator, count * sizeof *out->sources);
+    bool done = out->inputs && out->pixels && out->blobs && !out->sources == !out->pending;
     for (size_t i = 0; done && i < count; i++) {
         if (lent)
             out->inputs[i] = images[i];
@@ -113,11 +115,13 @@ void cadre__images_free(const cadre_allocator *allocator, cadre__images *images)
 {
     for (size_t i = 0; i < images->count; i++) {
         if (images->inputs && !images->lent) free_input(allocator, &images->inputs[i]);
+        if (images->sources) cadre_weights_release(images->sources[i].weights);
         if (images->blobs && images->blobs[i].free) images->blobs[i].free(images->blobs[i].data, images->blobs[i].length);
     }
     cadre__free(allocator, images->inputs, images->count * sizeof *images->inputs);
     cadre__free(allocator, images->pixels, images->count * sizeof *images->pixels);
     cadre__free(allocator, images->blobs, images->count * sizeof *images->blobs);
+    cadre__free(allocator, images->sources, images->count * sizeof *images->sources);
     *images = (cadre__images){0};
 }
 
@@ -128,7 +132,6 @@ typedef struct encoded {
     size_t length;
     void *owned; /* of the core's allocator, owned_bytes long */
     size_t owned_bytes;
-    cadre_blob blob;
 } encoded;
 
 static int read_file(cadre__runner *runner, cadre__job *job, const char *path, encoded *out)
@@ -206,16 +209,17 @@ static int decode_base64(cadre__runner *runner, cadre__job *job, const char *tex
     return CADRE_OK;
 }
 
-static int get_encoded(cadre__runner *runner, cadre__job *job, const cadre_image_input *input, encoded *out)
+static int get_encoded(cadre__runner *runner, cadre__job *job, const cadre_image_input *input, const cadre__source *source, encoded *out)
 {
     switch (input->form) {
     case CADRE_IMAGE_PATH: return read_file(runner, job, input->string, out);
     case CADRE_IMAGE_BASE64: return decode_base64(runner, job, input->string, out);
     case CADRE_IMAGE_URL: {
-        int rc = runner->fetcher.fetch(runner->fetcher.self, job, input->string, runner->decoder.max_encoded_bytes, &out->blob);
-        out->bytes = out->blob.data;
-        out->length = out->blob.length;
-        return rc;
+        const cadre_blob *blob = source ? cadre_weights_payload(source->weights) : NULL;
+        if (!blob) return cadre_op_fail(job, CADRE_EINPUT, "the picture was not fetched");
+        out->bytes = blob->data;
+        out->length = blob->length;
+        return CADRE_OK;
     }
     default:
         out->bytes = input->bytes;
@@ -224,22 +228,28 @@ static int get_encoded(cadre__runner *runner, cadre__job *job, const cadre_image
     }
 }
 
-static int decode_one(cadre__runner *runner, cadre__job *job, const cadre_image_input *input, cadre_image *pixels, cadre_blob *blob)
+static int decode_one(cadre__runner *runner, cadre__job *job, cadre__images *images, size_t i)
 {
+    const cadre_image_input *input = &images->inputs[i];
+    cadre__source *source = images->sources ? &images->sources[i] : NULL;
+    cadre_image *pixels = &images->pixels[i];
     if (input->form == CADRE_IMAGE_RGB8) {
         *pixels = input->rgb8;
         return CADRE_OK;
     }
     encoded e = {0};
-    int rc = get_encoded(runner, job, input, &e);
+    int rc = get_encoded(runner, job, input, source, &e);
     if (rc == CADRE_OK) {
         *pixels = (cadre_image)CADRE_IMAGE_INIT;
-        rc = runner->decoder.decode(runner->decoder.self, job, e.bytes, e.length, runner->decoder.max_pixels, pixels, blob);
+        rc = runner->decoder.decode(runner->decoder.self, job, e.bytes, e.length, runner->decoder.max_pixels, pixels, &images->blobs[i]);
     }
     if (rc == CADRE_OK && (!pixels->pixels || !pixels->width || !pixels->height || pixels->stride / 3 < pixels->width))
         rc = cadre_op_fail(job, CADRE_EINPUT, "the decoder returned no picture");
     cadre__free(&runner->port->allocator, e.owned, e.owned_bytes);
-    if (e.blob.free) e.blob.free(e.blob.data, e.blob.length);
+    if (source) { /* the encoded bytes go early */
+        cadre_weights_release(source->weights);
+        source->weights = NULL;
+    }
     return rc;
 }
 
@@ -248,7 +258,7 @@ int cadre__images_decode(cadre__runner *runner, cadre__job *job, cadre__images *
     for (size_t i = 0; i < images->count; i++) {
         if (cadre_op_cancelled(job)) return CADRE_ECANCELED;
         if (images->pixels[i].pixels) continue; /* a request that was queued again */
-        int rc = decode_one(runner, job, &images->inputs[i], &images->pixels[i], &images->blobs[i]);
+        int rc = decode_one(runner, job, images, i);
         if (rc < 0) return rc;
     }
     return CADRE_OK;

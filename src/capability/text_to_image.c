@@ -124,6 +124,15 @@ void cadre__text_to_image_dispose(cadre__heap *heap, cadre__job *job)
     if (p->pixels.free) p->pixels.free(p->pixels.data, p->pixels.length);
 }
 
+void cadre__text_to_image_adopt(cadre__job *job, const cadre_request_defaults *defaults)
+{
+    cadre_text_to_image_input *input = &((payload *)cadre__payload(job))->input;
+    if (input->width == CADRE_DEFAULT) input->width = defaults->width;
+    if (input->height == CADRE_DEFAULT) input->height = defaults->height;
+    if (input->steps == CADRE_DEFAULT) input->steps = defaults->steps;
+    if (isnan(input->guidance)) input->guidance = defaults->guidance;
+}
+
 void cadre__text_to_image_moved(cadre__job *from, cadre__job *to)
 {
     payload *p = cadre__payload(to);

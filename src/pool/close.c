@@ -68,7 +68,8 @@ static void cancel_everything(cadre_pool *pool)
 static bool is_quiet(const cadre_pool *pool)
 {
     return !pool->open_requests && !pool->jobs_out && cadre__list_empty(&pool->worker_list) && !pool->pending_futures && !pool->promises && !pool->weights &&
-           !pool->reaping && !pool->additions && !pool->wishes && cadre__list_empty(&pool->loads_waiting) && cadre__list_empty(&pool->checks_waiting);
+           !pool->reaping && !pool->additions && cadre__list_empty(&pool->looks) && !pool->wishes && cadre__list_empty(&pool->loads_waiting) &&
+           cadre__list_empty(&pool->checks_waiting);
 }
 
 static void abandon(cadre_pool *pool)

@@ -70,6 +70,10 @@ typedef struct cadre__kind {
     void (*dispose)(cadre__heap *heap, cadre__job *job);
     /* loop: points what lies in `from` at its copy in `to`, a copy of the block, and takes what the payload owns along; `from` owns nothing then. */
     void (*moved)(cadre__job *from, cadre__job *to);
+    /* loop: its pictures; NULL: it has none. */
+    struct cadre__images *(*images)(const cadre__job *job);
+    /* loop, at dispatch: the entry's defaults stand in where the request left a field at its sentinel; may be NULL. */
+    void (*adopt)(cadre__job *job, const cadre_request_defaults *defaults);
     /* loop, at dispatch: takes what the result needs, if it can; may be NULL. */
     void (*equip)(cadre__heap *heap, cadre__job *job, const struct cadre__model *model);
     /* loop, batches only: rows of the op's output, and whether b may go with a. */

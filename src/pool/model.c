@@ -212,8 +212,34 @@ void cadre__model_unqueue(cadre_request *request)
     model->queued--;
 }
 
+void cadre__model_fetch(cadre_request *request)
+{
+    cadre__model *model = request->model;
+    model->fetching++;
+    model->queued++;
+    cadre__pool_touch(model->pool);
+}
+
+void cadre__model_unfetch(cadre_request *request)
+{
+    request->model->fetching--;
+    request->model->queued--;
+}
+
+void cadre__model_fetched(cadre_request *request)
+{
+    cadre__model_unfetch(request);
+    cadre__list_init(&request->link);
+    cadre__model_requeue(request);
+}
+
 void cadre__model_fail_waiting(cadre__model *model, int status, const char *detail)
 {
+    const cadre__table *requests = &model->pool->requests;
+    for (uint32_t i = 0; i < requests->count && model->fetching; i++) {
+        cadre_request *request = requests->slots[i].object;
+        if (request && request->model == model && request->state == CADRE__FETCHING) cadre__request_end(request, status, detail);
+    }
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++)
         while (!cadre__list_empty(&model->queues[i])) cadre__request_end(CADRE__CONTAINER(model->queues[i].next, cadre_request, link), status, detail);
 }
@@ -225,7 +251,7 @@ static cadre_request *head_of(const cadre__model *model, int priority)
 
 bool cadre__model_has_turn(const cadre__model *model)
 {
-    if (!model->turn_end) return model->queued > 0;
+    if (!model->turn_end) return model->waiting != 0;
     for (int i = 0; i < CADRE_PRIORITY_COUNT; i++)
         if (!cadre__list_empty(&model->queues[i]) && head_of(model, i)->queued_at <= model->turn_end) return true;
     return false;
@@ -291,6 +317,8 @@ static cadre__job *take(cadre_request *request)
     request->model->running++;
     if (CADRE__FAULT(DONE_AT_OPEN)) request->model->pool->stats.done++;
     cadre__request_begun(request);
+    const cadre_request_defaults *defaults = request->model->entry ? request->model->entry->spec->entry.defaults : NULL;
+    if (defaults && request->job->kind->adopt) request->job->kind->adopt(request->job, defaults);
     if (request->job->kind->equip) request->job->kind->equip(&request->model->pool->heap, request->job, request->model);
     return request->job;
 }
@@ -313,7 +341,7 @@ static cadre__job *gather(cadre__model *model)
     if (model->slots > 1 && wait_for_more(model, rows_waiting(model))) return NULL;
     cadre__job *first = take(first_in_line(model)), *last = first;
     size_t rows = model->kind->rows(first);
-    while (rows < model->slots && model->queued) {
+    while (rows < model->slots && model->waiting) {
         cadre_request *next = first_in_line(model);
         if (!next) break;
         size_t more = model->kind->rows(next->job);
@@ -330,7 +358,7 @@ static cadre__job *gather(cadre__model *model)
 /* What is left in the queue may pay for another worker. */
 static void note_backlog(cadre__model *model)
 {
-    bool behind = model->queued && cadre__list_empty(&model->free_workers);
+    bool behind = model->waiting && cadre__list_empty(&model->free_workers);
     if (behind && !model->behind) cadre__entry_touch(model->entry);
     model->behind = behind;
 }
@@ -347,7 +375,7 @@ static cadre__worker *next_worker(const cadre__model *model)
 
 static void dispatch(cadre__model *model)
 {
-    while (model->queued && !cadre__list_empty(&model->free_workers) && (!model->turn_end || cadre__model_has_turn(model))) {
+    while (model->waiting && !cadre__list_empty(&model->free_workers) && (!model->turn_end || cadre__model_has_turn(model))) {
         cadre__worker *worker = next_worker(model);
         if (!worker) {
             if (cadre__list_empty(&model->starved)) cadre__list_append(&model->pool->starved, &model->starved);

@@ -14,7 +14,8 @@ typedef struct cadre__model {
     cadre_pool *pool;
     cadre__list queues[CADRE_PRIORITY_COUNT];
     uint32_t waiting;                                      /* bit i: queues[i] is not empty */
-    uint64_t queued, running, abandoned, ending, capacity; /* ending: answered, on_done on the way */
+    uint64_t queued, running, abandoned, ending, capacity; /* queued: with those whose pictures are fetched; ending: answered, on_done on the way */
+    uint64_t fetching;                                     /* of the queued: in no queue yet */
     uint32_t loading, ready, leaving;                      /* workers before, in and after service */
     cadre__list workers;                                   /* all that are not freed */
     cadre__list free_workers;                              /* ready, with room */
@@ -62,6 +63,10 @@ void cadre__model_requeue(cadre_request *request);
 
 void cadre__model_enqueue(cadre__model *model, cadre_request *request);
 void cadre__model_unqueue(cadre_request *request);
+/* One whose pictures must be fetched first waits as well, but in no queue; when they are here, it takes the place of its arrival. */
+void cadre__model_fetch(cadre_request *request);
+void cadre__model_fetched(cadre_request *request);
+void cadre__model_unfetch(cadre_request *request);
 /* Ends all that waits: no worker is left that can serve it. */
 void cadre__model_fail_waiting(cadre__model *model, int status, const char *detail);
 /* Has the turn look at it. */

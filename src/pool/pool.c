@@ -46,6 +46,7 @@ static int check_options(cadre_pool_options *options, const cadre_pool_options *
     if (options->clock && (options->clock->size != sizeof *options->clock || !options->clock->now_ns)) return CADRE_EINVAL;
     if (options->decoder && (options->decoder->size != sizeof *options->decoder || !options->decoder->decode)) return CADRE_EINVAL;
     if (options->fetcher && (options->fetcher->size != sizeof *options->fetcher || !options->fetcher->fetch)) return CADRE_EINVAL;
+    if (options->files && (options->files->size != sizeof *options->files || !options->files->find || !options->files->fetch)) return CADRE_EINVAL;
     return CADRE_OK;
 }
 
@@ -75,9 +76,10 @@ static void fill_pool(cadre_pool *pool, uv_loop_t *loop, const cadre_pool_option
     pool->random = options->seed != CADRE_DEFAULT ? (uint64_t)options->seed : cadre__now(pool->port);
     if (options->decoder) pool->decoder = *options->decoder;
     if (options->fetcher) pool->fetcher = *options->fetcher;
+    if (options->files) pool->files = *options->files;
     cadre__list *lists[] = {&pool->worker_list,  &pool->dirty,          &pool->publishing, &pool->futures,       &pool->loads_waiting,
                             &pool->threads_lost, &pool->checks_waiting, &pool->entries,    &pool->entries_dirty, &pool->residents,
-                            &pool->reserves,     &pool->addition_list,  &pool->starved};
+                            &pool->reserves,     &pool->addition_list,  &pool->starved,    &pool->looks};
     for (size_t i = 0; i < sizeof lists / sizeof *lists; i++) cadre__list_init(lists[i]);
 }
 

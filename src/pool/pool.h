@@ -108,6 +108,7 @@ struct cadre_pool {
     size_t backend_count;
     char *backend_path;
     cadre__list checks_waiting; /* tasks for the checks thread */
+    cadre__list looks;          /* at entries' files, under way */
     uint64_t random;            /* of jitter: splitmix64 */
 
     /* observe */
@@ -119,6 +120,7 @@ struct cadre_pool {
 
     cadre_image_decoder decoder; /* size 0: none */
     cadre_image_fetcher fetcher;
+    cadre_file_fetcher files;
 
     /* close */
     cadre__phase closing;

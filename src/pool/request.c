@@ -1,5 +1,6 @@
 #include "pool/request.h"
 
+#include "capability/fetch.h"
 #include "pool/model.h"
 #include "pool/worker.h"
 #include "registry/entry.h"
@@ -9,6 +10,7 @@
 
 static void deliver_wake(cadre_pool *pool, cadre__message *message);
 static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline);
+static void wake(cadre_request *request);
 
 /* ---- submission ---- */
 
@@ -120,7 +122,14 @@ int cadre__request_submit(cadre_pool *pool, cadre__model *model, const cadre__su
     note_arrival(model, request->queued_at);
     pool->stats.accepted++;
     model->stats.accepted++;
-    cadre__model_enqueue(model, request);
+    if (cadre__fetch_wanted(job)) {
+        request->state = CADRE__FETCHING;
+        cadre__model_fetch(request);
+        wake(request);
+    } else {
+        request->state = CADRE__QUEUED;
+        cadre__model_enqueue(model, request);
+    }
     if (model->entry) cadre__entry_asked(model->entry);
     if (out) *out = request->id;
     return CADRE_OK;
@@ -262,7 +271,11 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
     cadre_pool *pool = request->model->pool;
     cadre__model *model = request->model;
     if (request->state == CADRE__ENDING) return;
-    if (request->state == CADRE__QUEUED) {
+    const bool waited = request->state <= CADRE__QUEUED;
+    if (request->state == CADRE__FETCHING) {
+        cadre__fetch_drop(request->job);
+        cadre__model_unfetch(request);
+    } else if (request->state == CADRE__QUEUED) {
         cadre__model_unqueue(request);
     } else if (request->state == CADRE__RUNNING) {
         cadre__job *job = request->job;
@@ -274,7 +287,7 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
         if (CADRE__FAULT(SLOT_FREE_EARLY) && status == CADRE_ETIMEDOUT) job->runner->worker->running--;
         cadre__thread_nudge(&job->runner->thread);
     }
-    if (model->entry && request->state == CADRE__QUEUED && !model->queued) cadre__entry_touch(model->entry); /* nobody may wait for its load any more */
+    if (model->entry && waited && !model->queued) cadre__entry_touch(model->entry); /* nobody may wait for its load any more */
     drop_held(request);
     if (request->state != CADRE__HOLDING) model->ending++;
     request->state = CADRE__ENDING;
@@ -285,12 +298,19 @@ void cadre__request_end(cadre_request *request, int status, const char *detail)
     wake(request);
 }
 
+void cadre__request_fetched(cadre_request *request)
+{
+    request->state = CADRE__QUEUED;
+    cadre__model_fetched(request);
+    if (request->model->entry) cadre__entry_touch(request->model->entry);
+}
+
 static void deadline_fired(cadre_pool *pool, cadre__deadline *deadline)
 {
     (void)pool;
     cadre_request *request = CADRE__CONTAINER(deadline, cadre_request, deadline);
-    static const char *const where[] = {"the deadline passed while the request waited", "the deadline passed while the worker was at it",
-                                        "the deadline passed while the consumer had paused"};
+    static const char *const where[] = {"the deadline passed while the pictures were fetched", "the deadline passed while the request waited",
+                                        "the deadline passed while the worker was at it", "the deadline passed while the consumer had paused"};
     const char *detail = request->state == CADRE__QUEUED && !request->model->ready ? "the deadline passed while the model was loading" : where[request->state];
     if (CADRE__FAULT(DEPTH) && request->state == CADRE__QUEUED) request->model->queued++;
     cadre__request_end(request, CADRE_ETIMEDOUT, detail);
@@ -332,6 +352,10 @@ static void deliver_wake(cadre_pool *pool, cadre__message *message)
     (void)pool;
     cadre_request *request = CADRE__CONTAINER(message, cadre_request, wake);
     request->waking = false;
+    if (request->state == CADRE__FETCHING) {
+        cadre__fetch_start(request);
+        return;
+    }
     if (request->state != CADRE__ENDING) hand_out_held(request);
     if (request->waking) return; /* a callback ended it: one more delivery follows */
     if (request->state == CADRE__ENDING || (request->state == CADRE__HOLDING && !request->held)) finish(request);

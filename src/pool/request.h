@@ -1,11 +1,13 @@
 /* Requests on the loop's side: admission, ends, pieces of text. Loop thread.
  *
- *     QUEUED ──dispatch──▶ RUNNING ──worker's answer──▶ (on_done, freed)
- *        │                    │ │
- *        │ cancel, deadline   │ └─answer while paused with pieces held──▶ HOLDING ──resume──▶ (on_done, freed)
- *        └──────────┬─────────┘
- *                   ▼
- *                ENDING ──next delivery──▶ (on_done, freed)
+ *     FETCHING ──its pictures came──▶ QUEUED ──dispatch──▶ RUNNING ──worker's answer──▶ (on_done, freed)
+ *        │                               │                    │ │
+ *        │ a picture that did not come   │ cancel, deadline   │ └─answer while paused with pieces held──▶ HOLDING ──resume──▶ (on_done, freed)
+ *        └──────────────────┬────────────┴────────────────────┘
+ *                           ▼
+ *                        ENDING ──next delivery──▶ (on_done, freed)
+ *
+ * A request with pictures by URL begins in FETCHING, every other one in QUEUED. FETCHING counts as queued, so that the model is loaded meanwhile.
  *
  * An end that the worker has not answered detaches the job: it comes back later, is counted as abandoned until then, and is dropped. */
 #ifndef CADRE__REQUEST_H
@@ -14,7 +16,7 @@
 #include "pool/job.h"
 #include "pool/pool.h"
 
-typedef enum cadre__request_state { CADRE__QUEUED, CADRE__RUNNING, CADRE__HOLDING, CADRE__ENDING } cadre__request_state;
+typedef enum cadre__request_state { CADRE__FETCHING, CADRE__QUEUED, CADRE__RUNNING, CADRE__HOLDING, CADRE__ENDING } cadre__request_state;
 
 typedef union cadre__on_part {
     cadre_text_cb text;
@@ -33,7 +35,7 @@ struct cadre_request {
     struct cadre__model *model;
     union {
         cadre__list link;    /* QUEUED: in its model's queue */
-        cadre__message wake; /* later, deferred: ends it, or hands out held pieces */
+        cadre__message wake; /* before and later, deferred: starts to fetch its pictures, ends it, or hands out held pieces */
     };
     cadre__deadline deadline;
     uint64_t queued_at;
@@ -74,6 +76,8 @@ void cadre__deliver_done(cadre_pool *pool, cadre__message *message);
 /* Takes back what its worker, which hangs, has not begun: the request waits again. False: it has begun it, or memory is short. */
 bool cadre__job_steal(cadre_request *request);
 
+/* Its pictures are here: it is queued. */
+void cadre__request_fetched(cadre_request *request);
 /* Decides a request's end before its worker has answered; on_done follows from the pool's line. detail may be NULL. */
 void cadre__request_end(cadre_request *request, int status, const char *detail);
 

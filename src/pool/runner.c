@@ -51,7 +51,6 @@ int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const ca
     runner->box = box;
     runner->worker = worker;
     runner->decoder = pool->decoder;
-    runner->fetcher = pool->fetcher;
     runner->attached.deliver = attached;
     runner->attach_op.runner = runner;
     runner->todo_last = &runner->todo;

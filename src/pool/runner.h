@@ -18,7 +18,6 @@ typedef struct cadre__runner {
     const cadre__kind *kind;
     cadre__box *box; /* the model */
     cadre_image_decoder decoder;
-    cadre_image_fetcher fetcher;
     struct cadre__worker *worker; /* the loop's, opaque here: comes back in messages */
     cadre__message attached;
     int status; /* of attach */
@@ -42,7 +41,7 @@ typedef struct cadre__runner {
     size_t scratch_bytes;
 } cadre__runner;
 
-/* Loop: a runner for a full box, which it consumes on success. CADRE_ENOMEM, CADRE_ETHREAD. `port`, decoder and fetcher come from the pool. */
+/* Loop: a runner for a full box, which it consumes on success. CADRE_ENOMEM, CADRE_ETHREAD. `port` and decoder come from the pool. */
 int cadre__runner_start(cadre_pool *pool, struct cadre__worker *worker, const cadre__kind *kind, cadre__box *box,
                         void (*attached)(cadre_pool *pool, cadre__message *message), void (*exited)(cadre_pool *pool, cadre__message *message),
                         cadre__runner **out);

@@ -94,7 +94,7 @@ static void note_signal(cadre_pool *pool)
 static bool has_work(const cadre_pool *pool)
 {
     return pool->first || pool->open_requests || pool->jobs_out || pool->transitions || pool->pending_futures || pool->reaping || pool->wishes ||
-           pool->additions || pool->closing;
+           pool->additions || !cadre__list_empty(&pool->looks) || pool->closing;
 }
 
 bool cadre__pool_turn(cadre_pool *pool)

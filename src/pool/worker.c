@@ -7,6 +7,8 @@
 #include "pool/reaper.h"
 #include "registry/entry.h"
 
+#include <stdio.h>
+
 /* A worker is handed jobs ahead of its free slots for at most this much work, so that microsecond operations do not wait for the loop, and priorities still
  * hold for longer ones. */
 #define AHEAD_NS UINT64_C(100000)
@@ -262,6 +264,21 @@ static void future_progress(cadre_future *future, const cadre_progress *progress
 static void attached(cadre_pool *pool, cadre__message *message);
 static void exited(cadre_pool *pool, cadre__message *message);
 
+/* CADRE_OK, or with a detail: it is not what its entry says. */
+static int check_dimension(const cadre__worker *worker, const cadre__box *box, char *detail, size_t size)
+{
+    const int32_t said = worker->managed ? worker->model->entry->spec->entry.dimension : CADRE_DEFAULT;
+    uint32_t dimension;
+    switch (worker->model->kind->capability) {
+    case CADRE_TEXT_EMBEDDING: dimension = box->value.text_embedding.dimension; break;
+    case CADRE_IMAGE_EMBEDDING: dimension = box->value.image_embedding.dimension; break;
+    default: return CADRE_OK;
+    }
+    if (said == CADRE_DEFAULT || dimension == (uint32_t)said) return CADRE_OK;
+    snprintf(detail, size, "gives vectors of %u, the entry says %d", dimension, said);
+    return CADRE_EFORMAT;
+}
+
 static void loaded(cadre_future *future, int status, const char *detail, void *data)
 {
     cadre__worker *worker = data;
@@ -284,7 +301,14 @@ static void loaded(cadre_future *future, int status, const char *detail, void *d
         return;
     }
     if (!box->charge) box->charge = cadre__reservation_retain(worker->charge);
-    int rc = cadre__runner_start(worker->pool, worker, worker->model->kind, box, attached, exited, &worker->runner);
+    char wrong[CADRE__DETAIL_SIZE];
+    int rc = check_dimension(worker, box, wrong, sizeof wrong);
+    if (rc != CADRE_OK) {
+        cadre__box_discard(box);
+        fail_load(worker, rc, wrong);
+        return;
+    }
+    rc = cadre__runner_start(worker->pool, worker, worker->model->kind, box, attached, exited, &worker->runner);
     if (rc != CADRE_OK) {
         cadre__box_discard(box);
         fail_load(worker, rc, rc == CADRE_ETHREAD ? "the worker's thread could not be created" : cadre_strerror(rc));

@@ -1,4 +1,5 @@
 /* The checks thread's part of an addition: read, parse, ask the backends. Touches nothing of the pool's. */
+#include "registry/files.h"
 #include "registry/registry.h"
 
 #include <errno.h>
@@ -108,23 +109,54 @@ static const char *kind_fault(const cadre_backend *backend, int32_t kind)
     return NULL;
 }
 
-/* What is reserved: the entry's own numbers, or the backend's. */
-static int take_needs(cadre__addition *addition, const cadre__spec *spec, const cadre_backend_entry *said, cadre__prepared *out)
+/* A reference that cannot be taken. In a manifest the position is that of the options, or of the entry. */
+static int refuse_reference(cadre__addition *addition, const cadre__spec *spec, const cadre__config *config, size_t i, int status, const char *why)
 {
-    const cadre_memory_need *needs = spec->entry.memory_count ? spec->entry.memory : said->needs;
-    size_t count = spec->entry.memory_count ? spec->entry.memory_count : said->need_count;
-    if (count > CADRE_MEMORY_NEEDS_MAX) return refuse(addition, spec, CADRE_EBACKEND, "the backend's estimate names too many devices");
-    for (size_t i = 0; i < count; i++) {
-        uint64_t sum;
-        if (needs[i].device >= addition->device_count) return refuse(addition, spec, CADRE_EBACKEND, "the backend's estimate names an unknown device");
-        if (__builtin_add_overflow(needs[i].weights_bytes, needs[i].worker_bytes, &sum) || sum > UINT64_MAX / 4)
-            return refuse(addition, spec, CADRE_EBUDGET, "the memory that the model needs overflows");
-        for (size_t k = 0; k < i; k++)
-            if (needs[k].device == needs[i].device) return refuse(addition, spec, CADRE_EBACKEND, "a device is named twice in the memory that it needs");
-        out->needs[i] = needs[i];
+    char field[300];
+    cadre__reference_field(config, i, field, sizeof field);
+    const cadre__place *place = config->references[i].option && spec->options.file ? &spec->options : &spec->place;
+    if (place->file)
+        snprintf(addition->detail, sizeof addition->detail, "%s:%u:%u: %s.%s: %s", place->file, place->line, place->column,
+                 spec->place.path ? spec->place.path : "", field, why);
+    else
+        snprintf(addition->detail, sizeof addition->detail, "%s: %s: %s", spec->entry.key, field, why);
+    return status;
+}
+
+/* Has the backend look at what the entry names, if that is here. */
+static int inspect(cadre__addition *addition, const cadre__spec *spec, cadre__prepared *out)
+{
+    cadre__config *config = out->config;
+    const cadre_entry *e = &spec->entry;
+    cadre__inspection ins = {.config = config,
+                             .files = addition->files,
+                             .key = e->key,
+                             .device_names = addition->device_names,
+                             .device_count = addition->device_count,
+                             .own_count = e->memory_count,
+                             .open = true};
+    for (size_t i = 0; i < e->memory_count && i < CADRE_MEMORY_NEEDS_MAX; i++) ins.own[i] = e->memory[i];
+    if (config->reference_count && !addition->files.find) {
+        char why[CADRE__DETAIL_SIZE];
+        snprintf(why, sizeof why, "\"%.300s\" is a file of a model hub, and the pool has no file fetcher", config->references[0].text);
+        return refuse_reference(addition, spec, config, 0, CADRE_ENOTSUP, why);
     }
-    out->need_count = count;
-    return CADRE_OK;
+    cadre__inspect(&ins);
+    int rc = ins.status;
+    if (rc == UV_ENOENT && ins.absent) rc = CADRE_OK; /* not here yet */
+    if (rc != CADRE_OK && ins.at != SIZE_MAX)
+        refuse_reference(addition, spec, config, ins.at, rc, ins.detail);
+    else if (rc != CADRE_OK)
+        refuse(addition, spec, rc, ins.detail);
+    if (ins.opened) {
+        cadre__config_unref(config);
+        out->config = ins.opened;
+        ins.opened = NULL;
+    }
+    memcpy(out->needs, ins.needs, sizeof out->needs);
+    out->need_count = ins.need_count;
+    cadre__inspection_end(&ins);
+    return rc;
 }
 
 static int open_backend(cadre__addition *addition, cadre__spec *spec, cadre__prepared *out)
@@ -148,19 +180,8 @@ static int open_backend(cadre__addition *addition, cadre__spec *spec, cadre__pre
     int rc = cadre__options_read(allocator_of(addition), &spec->options, e->options, backend->options, backend->option_count, folder, config->values,
                                  &config->strings, &config->strings_bytes, addition->detail, sizeof addition->detail);
     if (rc != CADRE_OK) return rc;
-    cadre_backend_entry entry = {.size = sizeof entry,
-                                 .key = e->key,
-                                 .capability = (cadre_capability)e->capability,
-                                 .kind = (cadre_loader_kind)e->loader,
-                                 .options = config->values,
-                                 .device_names = addition->device_names,
-                                 .device_count = addition->device_count};
-    rc = backend->open(backend, &entry, &config->self);
-    if (rc < 0) {
-        config->self = NULL;
-        return refuse(addition, spec, rc, entry.detail[0] ? entry.detail : cadre_strerror(rc));
-    }
-    return take_needs(addition, spec, &entry, out);
+    if (!cadre__config_refer(config, e)) return CADRE_ENOMEM;
+    return inspect(addition, spec, out);
 }
 
 /* What the entry leaves to the library. */
@@ -193,8 +214,8 @@ static int prepare(cadre__addition *addition, cadre__spec *spec, cadre__prepared
     out->config->capability = (cadre_capability)spec->entry.capability;
     out->config->kind = (cadre_loader_kind)spec->entry.loader;
     if (!out->config->call) return open_backend(addition, spec, out);
-    cadre_backend_entry nothing = {.size = sizeof nothing};
-    return take_needs(addition, spec, &nothing, out);
+    if (spec->entry.file_count) return refuse(addition, spec, CADRE_ENOTSUP, "files: only entries of a backend have files that are fetched");
+    return inspect(addition, spec, out);
 }
 
 void cadre__addition_check(cadre__addition *addition)

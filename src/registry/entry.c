@@ -3,6 +3,7 @@
 #include "core/weights.h"
 #include "memory/ledger.h"
 #include "pool/reaper.h"
+#include "registry/files.h"
 #include "registry/scale.h"
 
 /* ---- configurations ---- */
@@ -18,6 +19,10 @@ static void config_free(cadre__config *config)
     cadre_port *port = config->port;
     cadre__free(&port->allocator, config->values, config->value_count * sizeof *config->values);
     cadre__free(&port->allocator, config->strings, config->strings_bytes);
+    cadre__free(&port->allocator, config->references, config->references_bytes);
+    for (size_t i = 0; config->paths && i < config->path_count; i++) cadre__strfree(&port->allocator, config->paths[i]);
+    cadre__free(&port->allocator, config->paths, config->path_count * sizeof *config->paths);
+    cadre__config_unref(config->origin);
     cadre__free(&port->allocator, config, sizeof *config);
     cadre_port_release(port);
 }
@@ -108,6 +113,7 @@ cadre__entry *cadre__entry_create(cadre_pool *pool, cadre__spec *spec, cadre__co
     cadre__spawn_options_check(pool, (cadre_capability)e->capability, &theirs, &entry->spawn); /* fills in the defaults; the values were checked */
     entry->pinned = e->pinned == 1;
     entry->idle_check_at = UINT64_MAX;
+    entry->missing = !config->opened && config->reference_count > 0;
     entry->preload = e->loader == CADRE_LOADER_PRELOADED && cadre__entry_shares(entry);
     set_breaker(&entry->breaker, e);
     return entry;
@@ -146,6 +152,7 @@ void cadre__entry_free(cadre__entry *entry)
     cadre_pool *pool = entry->pool;
     const cadre_allocator *allocator = cadre__pool_allocator(pool);
     if (entry->reserving) cadre__reserve_cancel(&entry->reserve);
+    cadre__files_stop(entry);
     cadre__entry_drop_weights(entry);
     if (entry->model && entry->model->entry == entry)
         entry->model->entry = NULL, pool->entry_count--;
@@ -201,6 +208,13 @@ void cadre__entry_grant_loads(cadre__entry *entry, int status, const char *detai
     grant(entry->pool, wishes, status, detail);
 }
 
+void cadre__entry_grant_fetches(cadre__entry *entry, int status, const char *detail)
+{
+    cadre__wish *wishes = entry->fetches;
+    entry->fetches = NULL;
+    grant(entry->pool, wishes, status, detail);
+}
+
 /* ---- what goes ---- */
 
 static void cancel_reserve(cadre__entry *entry)
@@ -246,6 +260,7 @@ static bool finish_unload(cadre__entry *entry)
     entry->unloads = NULL;
     entry->unloading = false;
     for (cadre__wish *wish = entry->loads; wish; wish = wish->next) wish->late = false;
+    for (cadre__wish *wish = entry->fetches; wish; wish = wish->next) wish->late = false;
     bool removed = entry->removing && !entry->model->queued && !entry->model->running; /* those who were accepted meanwhile come first */
     cadre__wish *removals = removed ? entry->removals : NULL;
     if (removed) {
@@ -259,10 +274,10 @@ static bool finish_unload(cadre__entry *entry)
     return removed;
 }
 
-/* Those who waited for a load before the unload; when the model is removed, all. */
-static void cancel_loads(cadre__entry *entry)
+/* Those who waited for a load, or for files, before the unload; when the model is removed, all. */
+static void cancel_wishes(cadre__entry *entry, cadre__wish **place)
 {
-    cadre__wish *early = NULL, **last = &early, **place = &entry->loads;
+    cadre__wish *early = NULL, **last = &early;
     while (*place) {
         if ((*place)->late && !entry->removing) {
             place = &(*place)->next;
@@ -273,7 +288,7 @@ static void cancel_loads(cadre__entry *entry)
         last = &(*last)->next;
         *last = NULL;
     }
-    grant(entry->pool, early, CADRE_ECANCELED, "the model was unloaded");
+    grant(entry->pool, early, CADRE_ECANCELED, entry->removing ? "the model was removed" : "the model was unloaded");
 }
 
 static void unload(cadre__entry *entry)
@@ -283,7 +298,9 @@ static void unload(cadre__entry *entry)
     entry->lonely_since = 0;
     stop_workers(entry, entry->removing ? "the model was removed" : "unloaded");
     cadre__entry_drop_weights(entry);
-    cancel_loads(entry);
+    cadre__files_stop(entry);
+    cancel_wishes(entry, &entry->loads);
+    cancel_wishes(entry, &entry->fetches);
 }
 
 /* Workers that were idle for too long, the weights that nobody uses. */
@@ -318,14 +335,17 @@ static void give_up_lonely(cadre__entry *entry, uint32_t wanted)
     cadre_pool *pool = entry->pool;
     cadre__model *model = entry->model;
     if (entry->reserving && model->ready + model->loading >= wanted) cancel_reserve(entry);
+    bool fetch = entry->fetch && !entry->fetches && wanted == 0;
     bool lonely = model->loading > 0 && model->ready + model->loading > wanted && !model->queued && !entry->loads && !entry->pinned;
-    if (!lonely) {
+    if (!lonely && !fetch) {
         entry->lonely_since = 0;
         return;
     }
     if (!entry->lonely_since) entry->lonely_since = pool->now ? pool->now : 1;
     if (pool->now - entry->lonely_since < GRACE_NS) return;
     entry->lonely_since = 0;
+    if (fetch) cadre__files_stop(entry);
+    if (!lonely) return;
     CADRE__LIST_FOR (node, &model->workers) {
         cadre__worker *worker = CADRE__CONTAINER(node, cadre__worker, sibling);
         if (!worker->told && !worker->ended) cadre__worker_end(worker, CADRE_ECANCELED, "nobody waits for the load any more");
@@ -363,6 +383,8 @@ static void step(cadre__entry *entry)
     uint32_t wanted = cadre__scale_wanted(entry, &check_at);
     cadre__scale_up(entry, wanted, &check_at);
     give_up_lonely(entry, wanted);
+    if (entry->pool->closing && wanted == 0) cadre__files_stop(entry);
+    if (entry->pool->closing) cadre__entry_grant_fetches(entry, CADRE_ECLOSED, "the pool was closed");
     if (entry->pool->closing && wanted == 0 && !model->ready && !model->loading) cadre__entry_grant_loads(entry, CADRE_ECLOSED, "the pool was closed");
     scale_down(entry, wanted);
     arm(entry, check_at);
@@ -391,9 +413,10 @@ void cadre__entries_stop(cadre_pool *pool)
     CADRE__LIST_FOR (node, &pool->entries) {
         cadre__entry *entry = CADRE__CONTAINER(node, cadre__entry, link);
         cancel_reserve(entry);
+        cadre__files_stop(entry);
         cadre__entry_drop_weights(entry);
-        cadre__wish *wishes[] = {entry->loads, entry->unloads, entry->removals};
-        entry->loads = entry->unloads = entry->removals = NULL;
+        cadre__wish *wishes[] = {entry->loads, entry->fetches, entry->unloads, entry->removals};
+        entry->loads = entry->fetches = entry->unloads = entry->removals = NULL;
         for (size_t i = 0; i < sizeof wishes / sizeof *wishes; i++) grant(pool, wishes[i], CADRE_ECLOSED, "the pool was closed");
     }
 }

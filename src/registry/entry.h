@@ -11,6 +11,13 @@
 #include "registry/breaker.h"
 #include "registry/manifest.h"
 
+/* A file of a model hub that an entry names (registry/files.h). */
+typedef struct cadre__reference {
+    const char *text;
+    size_t index; /* of the option's value; else of entry.files */
+    bool option;
+} cadre__reference;
+
 /* What makes an entry's models: a backend's configuration, or the host's loader. Counted: by the entry, by each load, and by each model until it is destroyed;
  * the last one has it closed on the reaper's thread (a host's loader is released on the loop). */
 typedef struct cadre__config {
@@ -26,6 +33,12 @@ typedef struct cadre__config {
     size_t value_count;
     char *strings;
     size_t strings_bytes;
+    bool opened; /* by its backend */
+    cadre__reference *references;
+    size_t reference_count, references_bytes;
+    struct cadre__config *origin; /* counted: whose references are the paths here; NULL: there are none */
+    char **paths;                 /* one per reference */
+    size_t path_count;
     cadre__task closing;
 } cadre__config;
 
@@ -58,6 +71,15 @@ typedef struct cadre__entry {
     bool weights_watched, preload;
     uint32_t reservations; /* live ones */
     uint64_t *charged;     /* by device */
+
+    /* files that may not be here: see registry/files.h */
+    struct cadre__look *look; /* under way */
+    cadre_future *fetch;      /* under way; counted */
+    cadre__deadline fetch_stall, fetch_limit;
+    cadre__wish *fetches;  /* who waits for them alone */
+    bool missing, doubted; /* so far as is known; a load has failed since they were looked at */
+    bool fetched;          /* in this attempt */
+    bool load_waits;       /* for the look or the fetch */
 
     bool pinned, removing, unloading, stopped; /* stopped: the pool is closing */
     cadre__wish *loads, *unloads, *removals;   /* who waits for a worker; for the memory to be free; for the entry to be gone */
@@ -143,6 +165,7 @@ uint64_t cadre__entry_weights_bytes(const cadre__entry *entry);
 /* Remembers who waits for it. False: out of memory. */
 bool cadre__entry_wish(cadre__entry *entry, cadre__wish **list, cadre_registry_cb cb, void *data);
 void cadre__entry_grant_loads(cadre__entry *entry, int status, const char *detail);
+void cadre__entry_grant_fetches(cadre__entry *entry, int status, const char *detail);
 void cadre__entry_drop_weights(cadre__entry *entry);
 /* A load that came to no worker: counted, then as below. */
 void cadre__entry_no_load(cadre__entry *entry, int status, const char *detail);

@@ -6,6 +6,8 @@
 
 #define CADRE__WORKERS_MAX 1024
 #define CADRE__WORKERS_DEFAULT 4
+#define CADRE__FILES_MAX 256
+#define CADRE__REFERENCE_MAX 1024 /* bytes */
 
 /* id, type, group in a manifest (NULL: the entry itself), name there, member of cadre_entry, least, most (texts: bytes) */
 #define CADRE__FIELD_MAP(X)                                                                                                                                    \
@@ -16,6 +18,11 @@
     X(LOADER, CHOICE, NULL, "loader", loader, 0, CADRE_LOADER_PRELOADED)                                                                                       \
     X(NAME, TEXT, NULL, "name", name, 0, 255)                                                                                                                  \
     X(PROVIDER, TEXT, NULL, "provider", provider, 0, 255)                                                                                                      \
+    X(LICENSE, TEXT, NULL, "license", license, 0, 255)                                                                                                         \
+    X(FILES, FILES, NULL, "files", files, 0, CADRE__FILES_MAX)                                                                                                 \
+    X(ESTIMATE, WIDE, NULL, "estimate_bytes", estimate_bytes, 1, CADRE__JSON_EXACT)                                                                            \
+    X(DIMENSION, INT, NULL, "dimension", dimension, 1, 65536)                                                                                                  \
+    X(DEFAULTS, DEFAULTS, NULL, "defaults", defaults, 0, 0)                                                                                                    \
     X(MEMORY, MEMORY, NULL, "memory", memory, 0, 0)                                                                                                            \
     X(WORKERS, GROUP, NULL, "workers", size, 0, 0)                                                                                                             \
     X(INITIAL, INT, "workers", "initial", initial_workers, 1, CADRE__WORKERS_MAX)                                                                              \
@@ -56,6 +63,8 @@ typedef enum cadre__field_type {
     CADRE__TYPE_FLAG,   /* int32_t, 0 or 1; in a manifest a boolean */
     CADRE__TYPE_GROUP,  /* an object of a manifest that C does not have */
     CADRE__TYPE_MEMORY,
+    CADRE__TYPE_FILES,
+    CADRE__TYPE_DEFAULTS,
     CADRE__TYPE_OPTIONS
 } cadre__field_type;
 
@@ -73,8 +82,25 @@ extern const cadre__field cadre__fields[CADRE__FIELD_COUNT];
 /* What is wrong with an entry: the number of a field and a text that follows its name. */
 typedef struct cadre__complaint {
     size_t field;
+    size_t part;     /* which of the files, or of the defaults; SIZE_MAX: the field itself */
+    char member[32]; /* that part, as a path goes on: "[2]", ".top_p"; else "" */
     char what[256];
 } cadre__complaint;
+
+/* A field of cadre_request_defaults. */
+typedef struct cadre__default_field {
+    const char *name;
+    size_t offset;
+    bool whole;            /* an int32_t, else a float */
+    uint32_t capabilities; /* those that have it: bit i is capability i */
+    double least, most;
+} cadre__default_field;
+
+#define CADRE__DEFAULT_FIELDS 10
+extern const cadre__default_field cadre__default_fields[CADRE__DEFAULT_FIELDS];
+
+/* What is wrong with a reference of "files", or NULL. */
+const char *cadre__reference_fault(const char *reference);
 
 /* True: there is something wrong. */
 bool cadre__entry_complaint(const cadre_entry *entry, bool has_loader, size_t device_count, cadre__complaint *out);

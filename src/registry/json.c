@@ -1,5 +1,6 @@
 #include "registry/json.h"
 
+#include <float.h>
 #include <inttypes.h>
 #include <math.h>
 #include <pthread.h>
@@ -293,5 +294,7 @@ int cadre__json_number(cadre__json *json, const cadre__node *node, double least,
     if (rc != CADRE_OK) return rc;
     *out = node->item->valuedouble;
     if (isfinite(*out) && *out >= least && *out <= most) return CADRE_OK;
+    if (most >= (double)FLT_MAX && *out < least)
+        return cadre__json_fault(json, node, "is %.*s, not at least %g", (int)cadre__json_extent(json, node), json->text + node->at, least);
     return cadre__json_fault(json, node, "is %.*s, not within %g…%g", (int)cadre__json_extent(json, node), json->text + node->at, least, most);
 }

@@ -18,7 +18,8 @@ typedef struct entry_reader {
     reader *r;
     cadre__spec *spec;
     const cadre__node *node;
-    size_t at[CADRE__FIELD_COUNT]; /* of the fields' values; 0: not given (the text's first byte is the root's) */
+    size_t default_at[CADRE__DEFAULT_FIELDS]; /* likewise */
+    size_t at[CADRE__FIELD_COUNT];            /* of the fields' values; 0: not given (the text's first byte is the root's) */
 } entry_reader;
 
 static int no_memory(reader *r)
@@ -163,6 +164,58 @@ static int read_options(entry_reader *e, const cadre__node *node)
     return CADRE_OK;
 }
 
+static int read_files(entry_reader *e, const cadre__node *node)
+{
+    cadre__json *json = &e->r->json;
+    const char *files[CADRE__FILES_MAX];
+    size_t count = 0;
+    cadre__node child;
+    int rc = cadre__json_type(json, node, cJSON_Array);
+    for (bool more = rc == CADRE_OK && cadre__json_first(json, node, &child); more && rc == CADRE_OK; more = cadre__json_next(json, &child)) {
+        if (count == CADRE__FILES_MAX) return cadre__json_fault(json, &child, "is one file more than %d", CADRE__FILES_MAX);
+        rc = cadre__json_type(json, &child, cJSON_String);
+        const char *fault = rc == CADRE_OK ? cadre__reference_fault(child.item->valuestring) : NULL;
+        if (fault) rc = cadre__json_fault(json, &child, "%s", fault);
+        files[count++] = child.item->valuestring;
+    }
+    if (rc != CADRE_OK || count == 0) return rc;
+    return cadre__spec_set_files(e->spec, files, count) ? CADRE_OK : no_memory(e->r);
+}
+
+static int read_default(entry_reader *e, const cadre__default_field *field, const cadre__node *node)
+{
+    char *out = (char *)&e->spec->defaults + field->offset;
+    int64_t integer;
+    double number;
+    int rc = field->whole ? cadre__json_integer(&e->r->json, node, (int64_t)field->least, (int64_t)field->most, &integer)
+                          : cadre__json_number(&e->r->json, node, field->least, field->most, &number);
+    if (rc != CADRE_OK) return rc;
+    if (field->whole)
+        memcpy(out, &(int32_t){(int32_t)integer}, sizeof(int32_t));
+    else
+        memcpy(out, &(float){(float)number}, sizeof(float));
+    return CADRE_OK;
+}
+
+static int read_defaults(entry_reader *e, const cadre__node *node)
+{
+    cadre__json *json = &e->r->json;
+    cadre__node child;
+    int rc = cadre__json_type(json, node, cJSON_Object);
+    for (bool more = rc == CADRE_OK && cadre__json_first(json, node, &child); more && rc == CADRE_OK; more = cadre__json_next(json, &child)) {
+        const char *name = child.item->string;
+        size_t which = 0;
+        while (which < CADRE__DEFAULT_FIELDS && strcmp(cadre__default_fields[which].name, name) != 0) which++;
+        if (which == CADRE__DEFAULT_FIELDS)
+            return cadre__json_unknown(json, &child, cadre__nearest_of(name, &cadre__default_fields->name, sizeof *cadre__default_fields, which));
+        if (e->default_at[which]) return cadre__json_twice(json, &child);
+        e->default_at[which] = child.at;
+        rc = read_default(e, &cadre__default_fields[which], &child);
+    }
+    e->spec->entry.defaults = &e->spec->defaults;
+    return rc;
+}
+
 static int read_group(entry_reader *e, const cadre__node *object, const char *group);
 
 static int read_field(entry_reader *e, const cadre__field *field, const cadre__node *node)
@@ -173,6 +226,8 @@ static int read_field(entry_reader *e, const cadre__field *field, const cadre__n
     case CADRE__TYPE_FLAG: return read_flag(e, field, node);
     case CADRE__TYPE_MEMORY: return read_memory(e, node);
     case CADRE__TYPE_OPTIONS: return read_options(e, node);
+    case CADRE__TYPE_FILES: return read_files(e, node);
+    case CADRE__TYPE_DEFAULTS: return read_defaults(e, node);
     case CADRE__TYPE_GROUP: return read_group(e, node, field->member);
     default: return read_integer(e, field, node);
     }
@@ -216,7 +271,8 @@ static int check_entry(entry_reader *e)
     const cadre__field *field = &cadre__fields[complaint.field];
     cadre__json_path(&e->r->json, e->node, path, sizeof path);
     size_t used = strlen(path), at = e->at[complaint.field];
-    snprintf(path + used, sizeof path - used, ".%s%s%s", field->group ? field->group : "", field->group ? "." : "", field->member);
+    if (complaint.field == CADRE__FIELD_DEFAULTS && complaint.part < CADRE__DEFAULT_FIELDS) at = e->default_at[complaint.part];
+    snprintf(path + used, sizeof path - used, ".%s%s%s%s", field->group ? field->group : "", field->group ? "." : "", field->member, complaint.member);
     return cadre__json_fault_at(&e->r->json, at ? at : e->node->at, path, "%s", complaint.what);
 }
 
@@ -227,6 +283,7 @@ static int read_entry(reader *r, const cadre__node *node)
     if (!spec) return no_memory(r);
     spec->allocator = *r->allocator;
     spec->entry = (cadre_entry)CADRE_ENTRY_INIT;
+    spec->defaults = (cadre_request_defaults)CADRE_REQUEST_DEFAULTS_INIT;
     *r->tail = spec;
     r->tail = &spec->next;
     r->count++;

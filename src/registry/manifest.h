@@ -19,18 +19,28 @@ typedef struct cadre__place {
 /* Writes "FILE:LINE:COLUMN: PATH: what", as far as the place has them; the message is cut at a whole code point. */
 void cadre__place_say(const cadre__place *place, char *detail, size_t size, const char *format, ...) CADRE_PRINTF(4, 5);
 
-/* One entry: all strings of `entry` (and `memory`) belong to the spec. What the manifest does not say stands at its sentinel. */
+/* Whether a path is the name of a file that a hub has. */
+static inline bool cadre__is_reference(const char *path)
+{
+    return strncmp(path, "hf:", 3) == 0;
+}
+
+/* One entry: all strings of `entry` (and `memory`, `files`, `defaults`) belong to the spec. What the manifest does not say stands at its sentinel. */
 typedef struct cadre__spec {
     struct cadre__spec *next;
     cadre_allocator allocator;
     cadre_entry entry; /* options: the JSON text of the object, or NULL */
     cadre_memory_need memory[CADRE_MEMORY_NEEDS_MAX];
+    cadre_request_defaults defaults;
+    size_t files_bytes;   /* of the block that `files` is, the references behind the table */
     cadre__place place;   /* of the entry's object */
     cadre__place options; /* of its options */
 } cadre__spec;
 
 /* A copy of what a host passed to cadre_registry_add (already overlaid on the defaults). NULL: out of memory. */
 cadre__spec *cadre__spec_copy(const cadre_allocator *allocator, const cadre_entry *entry);
+/* Gives it a copy of `files`. False: out of memory. */
+bool cadre__spec_set_files(cadre__spec *spec, const char *const *files, size_t count);
 void cadre__spec_free(cadre__spec *spec);   /* one; NULL is allowed */
 void cadre__specs_free(cadre__spec *first); /* a chain */
 
@@ -44,8 +54,9 @@ int cadre__entry_check(const cadre_entry *entry, bool has_loader, size_t device_
 int cadre__manifest_parse(const cadre_allocator *allocator, const char *file, const char *text, size_t length, const char *folder,
                           const char *const *device_names, size_t device_count, cadre__spec **out, char *detail, size_t size);
 
-/* Reads an entry's options object by a backend's specs. json NULL is {}. values: one per spec, filled in; the strings lie in *strings, one block that the
- * caller frees by cadre__free(allocator, *strings, *strings_bytes). CADRE_EMANIFEST (with a place) or CADRE_EINVAL (without), CADRE_ENOMEM. */
+/* Reads an entry's options object by a backend's specs. json NULL is {}. values: one per spec, filled in; the strings (and the tables of texts) lie in
+ * *strings, one block that the caller frees by cadre__free(allocator, *strings, *strings_bytes). A path that is a reference stays as it is. CADRE_EMANIFEST
+ * (with a place) or CADRE_EINVAL (without), CADRE_ENOMEM. */
 int cadre__options_read(const cadre_allocator *allocator, const cadre__place *place, const char *json, const cadre_option_spec *specs, size_t count,
                         const char *folder, cadre_option_value *values, char **strings, size_t *strings_bytes, char *detail, size_t size);
 

@@ -19,7 +19,7 @@ int cadre__backend_check(const cadre_backend *backend)
     if (!backend->open || !backend->make || (backend->shares_weights && !backend->load)) return CADRE_EINVAL;
     if (backend->option_count > 1024 || (backend->option_count && !backend->options)) return CADRE_EINVAL;
     for (size_t i = 0; i < backend->option_count; i++)
-        if (!backend->options[i].name || (unsigned)backend->options[i].type > CADRE_OPTION_BOOLEAN) return CADRE_EINVAL;
+        if (!backend->options[i].name || (unsigned)backend->options[i].type > CADRE_OPTION_TEXTS) return CADRE_EINVAL;
     return CADRE_OK;
 }
 

@@ -5,6 +5,9 @@
 #include <math.h>
 #include <stdio.h>
 
+#define TEXTS_MAX 64
+#define TEXT_MAX 65536 /* bytes */
+
 typedef struct reader {
     cadre__json json;
     const cadre_option_spec *specs;
@@ -24,6 +27,23 @@ static bool unlimited(const cadre_option_spec *spec)
     return !(spec->least < 0 || spec->least > 0) && !(spec->most < 0 || spec->most > 0);
 }
 
+/* Only what the texts say is looked at here; they stay the tree's until they are gathered. */
+static int check_texts(reader *r, const cadre__node *node, size_t *count)
+{
+    cadre__json *json = &r->json;
+    cadre__node child;
+    int rc = cadre__json_type(json, node, cJSON_Object);
+    *count = 0;
+    for (bool more = rc == CADRE_OK && cadre__json_first(json, node, &child); more && rc == CADRE_OK; more = cadre__json_next(json, &child), ++*count) {
+        if (*count == TEXTS_MAX) return cadre__json_fault(json, &child, "is one text more than %d", TEXTS_MAX);
+        rc = cadre__json_type(json, &child, cJSON_String);
+        if (rc == CADRE_OK && strlen(child.item->valuestring) > TEXT_MAX) rc = cadre__json_fault(json, &child, "is longer than %d bytes", TEXT_MAX);
+        for (const cJSON *earlier = node->item->child; rc == CADRE_OK && earlier != child.item; earlier = earlier->next)
+            if (strcmp(earlier->string, child.item->string) == 0) rc = cadre__json_twice(json, &child);
+    }
+    return rc;
+}
+
 static int read_value(reader *r, const cadre__node *node, const cadre_option_spec *spec, cadre_option_value *value)
 {
     int rc;
@@ -40,6 +60,7 @@ static int read_value(reader *r, const cadre__node *node, const cadre_option_spe
         rc = cadre__json_type(&r->json, node, cJSON_True | cJSON_False);
         value->integer = cJSON_IsTrue(node->item);
         break;
+    case CADRE_OPTION_TEXTS: rc = check_texts(r, node, &value->text_count); break;
     default:
         rc = cadre__json_type(&r->json, node, cJSON_String);
         if (rc != CADRE_OK) break;
@@ -76,21 +97,58 @@ static int read_members(reader *r, const cadre__node *root)
 /* The folder that comes before a value's string, or "". */
 static const char *folder_of(const reader *r, size_t i)
 {
-    return r->specs[i].type == CADRE_OPTION_PATH && r->values[i].string[0] != '/' && r->folder ? r->folder : "";
+    const char *path = r->values[i].string;
+    return r->specs[i].type == CADRE_OPTION_PATH && path[0] != '/' && !cadre__is_reference(path) && r->folder ? r->folder : "";
+}
+
+/* The first of the texts that value i has. */
+static const cJSON *texts_of(const reader *r, size_t i)
+{
+    return r->values[i].text_count ? cJSON_GetObjectItemCaseSensitive(r->json.tree, r->specs[i].name)->child : NULL;
+}
+
+static size_t measure(const reader *r)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->values[i].string) bytes += strlen(folder_of(r, i)) + strlen(r->values[i].string) + 2; /* a folder, a slash, the string, a NUL */
+        for (const cJSON *text = texts_of(r, i); text; text = text->next)
+            bytes += sizeof(cadre_named_text) + strlen(text->string) + strlen(text->valuestring) + 2;
+    }
+    return bytes;
+}
+
+/* The tables come first in the block, where they are aligned. Returns the bytes taken. */
+static size_t gather_texts(reader *r, char *block)
+{
+    cadre_named_text *table = (cadre_named_text *)(void *)block;
+    size_t count = 0;
+    for (size_t i = 0; i < r->count; i++) count += r->values[i].text_count;
+    char *end = (char *)(table + count);
+    for (size_t i = 0; i < r->count; i++) {
+        const cJSON *text = texts_of(r, i);
+        if (text) r->values[i].texts = table;
+        for (; text; text = text->next, table++) {
+            table->name = end;
+            end = stpcpy(end, text->string) + 1;
+            table->text = end;
+            end = stpcpy(end, text->valuestring) + 1;
+        }
+    }
+    return (size_t)(end - block);
 }
 
 /* Copies the strings from the tree into one block. */
 static int gather(reader *r, const cadre_allocator *allocator, char **strings, size_t *strings_bytes)
 {
-    size_t bytes = 0, used = 0;
-    for (size_t i = 0; i < r->count; i++) /* a folder, a slash, the string, a NUL */
-        if (r->values[i].string) bytes += strlen(folder_of(r, i)) + strlen(r->values[i].string) + 2;
+    const size_t bytes = measure(r);
     if (bytes == 0) return CADRE_OK;
     char *block = cadre__alloc(allocator, bytes);
     if (!block) {
         cadre__json_fault_at(&r->json, 0, r->json.path, "%s", cadre_strerror(CADRE_ENOMEM));
         return CADRE_ENOMEM;
     }
+    size_t used = gather_texts(r, block);
     for (size_t i = 0; i < r->count; i++) {
         if (!r->values[i].string) continue;
         const char *folder = folder_of(r, i);

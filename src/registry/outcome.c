@@ -123,6 +123,7 @@ static bool is_permanent(int status)
     case CADRE_ECAPABILITY:
     case CADRE_ENOTSUP:
     case CADRE_EBACKEND:
+    case CADRE_EBUDGET:
     case UV_ENOENT:
     case UV_EACCES:
     case UV_EISDIR: return true;
@@ -144,6 +145,7 @@ void cadre__entry_load_failed(cadre__entry *entry, int status, const char *detai
     cadre_pool *pool = entry->pool;
     cadre__model *model = entry->model;
     set_detail(entry, status, detail);
+    entry->doubted = true;
     cadre__entry_touch(entry);
     if (model->loading) { /* the last one decides; until then no further one is tried */
         entry->retry_at = cadre__after(pool->now, jittered(pool, cadre__ms(entry->spec->entry.retry_delay_ms)));
@@ -257,7 +259,7 @@ cadre_model_state cadre__entry_state(const cadre__entry *entry)
     if (entry->removing) return CADRE_MODEL_REMOVING;
     if (entry->breaker.state == CADRE__BREAKER_OPEN && now < entry->breaker.open_until) return CADRE_MODEL_RESTING;
     if (model->ready) return CADRE_MODEL_READY;
-    if (model->loading) return CADRE_MODEL_LOADING;
+    if (model->loading || entry->load_waits) return CADRE_MODEL_LOADING;
     if (entry->reserving) return CADRE_MODEL_WAITING;
     return entry->failures && now < entry->retry_at ? CADRE_MODEL_FAILED : CADRE_MODEL_COLD;
 }

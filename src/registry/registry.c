@@ -1,5 +1,7 @@
 #include "registry/registry.h"
 
+#include "registry/files.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 
@@ -25,10 +27,29 @@ static void addition_free(cadre__addition *addition)
     cadre__strfree(allocator, addition->folder);
     cadre__strfree(allocator, addition->backend_path);
     cadre__free(allocator, addition->backends, addition->backend_count * sizeof *addition->backends);
-    for (size_t i = 0; addition->device_names && i < addition->device_count; i++) cadre__strfree(allocator, (char *)(uintptr_t)addition->device_names[i]);
-    cadre__free(allocator, addition->device_names, addition->device_count * sizeof *addition->device_names);
+    cadre__device_names_free(allocator, addition->device_names, addition->device_count);
     cadre__free(allocator, addition, sizeof *addition);
     cadre_port_release(port);
+}
+
+const char **cadre__device_names_copy(const cadre_pool *pool)
+{
+    const cadre_allocator *allocator = cadre__pool_allocator(pool);
+    const char **names = cadre__alloc(allocator, pool->account_count * sizeof *names);
+    if (!names) return NULL;
+    for (size_t i = 0; i < pool->account_count; i++) {
+        names[i] = cadre__strdup(allocator, pool->accounts[i].name);
+        if (names[i]) continue;
+        cadre__device_names_free(allocator, names, pool->account_count);
+        return NULL;
+    }
+    return names;
+}
+
+void cadre__device_names_free(const cadre_allocator *allocator, const char **names, size_t count)
+{
+    for (size_t i = 0; names && i < count; i++) cadre__strfree(allocator, (char *)(uintptr_t)names[i]);
+    cadre__free(allocator, names, count * sizeof *names);
 }
 
 static bool copy_pool(cadre__addition *addition, const cadre_pool *pool)
@@ -41,12 +62,10 @@ static bool copy_pool(cadre__addition *addition, const cadre_pool *pool)
         addition->backend_count = pool->backend_count;
         memcpy(addition->backends, pool->backends, pool->backend_count * sizeof *addition->backends);
     }
-    addition->device_names = cadre__alloc(allocator, pool->account_count * sizeof *addition->device_names);
-    if (!addition->device_names) return false;
+    addition->files = pool->files;
+    addition->device_names = cadre__device_names_copy(pool);
     addition->device_count = pool->account_count;
-    for (size_t i = 0; i < pool->account_count; i++)
-        if (!(addition->device_names[i] = cadre__strdup(allocator, pool->accounts[i].name))) return false;
-    return true;
+    return addition->device_names != NULL;
 }
 
 static void run_check(cadre__task *task)
@@ -101,6 +120,23 @@ static int reject(cadre__addition *addition, const cadre__spec *spec, int status
     return status;
 }
 
+bool cadre__needs_exceed(const cadre_pool *pool, const cadre_entry *entry, bool shares, const cadre_memory_need *needs, size_t count, char *detail, size_t size)
+{
+    uint64_t workers = entry->min_workers > 1 ? (uint64_t)entry->min_workers : 1;
+    for (size_t i = 0; i < count; i++) {
+        const cadre_memory_need *need = &needs[i];
+        const cadre__account *account = &pool->accounts[need->device];
+        uint64_t each = need->worker_bytes + (shares ? 0 : need->weights_bytes), asked;
+        if (!__builtin_mul_overflow(each, workers, &asked) && !__builtin_add_overflow(asked, shares ? need->weights_bytes : 0, &asked) &&
+            asked <= account->budget)
+            continue;
+        snprintf(detail, size, "\"%s\" needs %llu bytes of %s for %llu worker%s, which is more than the whole budget of %llu", entry->key,
+                 (unsigned long long)asked, account->name, (unsigned long long)workers, workers == 1 ? "" : "s", (unsigned long long)account->budget);
+        return true;
+    }
+    return false;
+}
+
 static int check_entry(cadre_pool *pool, cadre__addition *addition, const cadre__spec *spec, const cadre__prepared *prepared)
 {
     const char *key = spec->entry.key;
@@ -108,17 +144,10 @@ static int check_entry(cadre_pool *pool, cadre__addition *addition, const cadre_
     if (model && model->entry) return reject(addition, spec, CADRE_EEXIST, "the key \"%s\" is in the registry already", key);
     if (model && (model->loading || model->ready || model->leaving))
         return reject(addition, spec, CADRE_EEXIST, "the key \"%s\" has workers that were spawned by the host", key);
-    uint64_t workers = spec->entry.min_workers > 1 ? (uint64_t)spec->entry.min_workers : 1;
-    for (size_t i = 0; i < prepared->need_count; i++) {
-        const cadre_memory_need *need = &prepared->needs[i];
-        const cadre__account *account = &pool->accounts[need->device];
-        bool shares = prepared->config->backend && prepared->config->backend->shares_weights;
-        uint64_t each = need->worker_bytes + (shares ? 0 : need->weights_bytes), asked;
-        if (__builtin_mul_overflow(each, workers, &asked) || __builtin_add_overflow(asked, shares ? need->weights_bytes : 0, &asked) || asked > account->budget)
-            return reject(addition, spec, CADRE_EBUDGET, "\"%s\" needs %llu bytes of %s for %llu worker%s, which is more than the whole budget of %llu", key,
-                          (unsigned long long)asked, account->name, (unsigned long long)workers, workers == 1 ? "" : "s", (unsigned long long)account->budget);
-    }
-    return CADRE_OK;
+    char detail[CADRE__DETAIL_SIZE];
+    bool shares = prepared->config->backend && prepared->config->backend->shares_weights;
+    if (!cadre__needs_exceed(pool, &spec->entry, shares, prepared->needs, prepared->need_count, detail, sizeof detail)) return CADRE_OK;
+    return reject(addition, spec, CADRE_EBUDGET, "%s", detail);
 }
 
 /* All entries or none. */
@@ -343,7 +372,7 @@ int cadre_registry_remove(cadre_pool *pool, const char *key, cadre_registry_cb c
     cadre__entry *entry = find(pool, key);
     if (!entry) return no_model(pool, key);
     if (entry->removing) return cadre__pool_refuse(pool, CADRE_EBUSY, "\"%.200s\" is being removed", key);
-    if (!entry->model->ready && (entry->model->loading || entry->reserving))
+    if (!entry->model->ready && (entry->model->loading || entry->reserving || entry->load_waits))
         return cadre__pool_refuse(pool, CADRE_EBUSY, "\"%.200s\" is loading; remove it when it is loaded", key);
     int rc = wish(entry, &entry->removals, cb, data);
     if (rc == CADRE_OK) entry->removing = true;
@@ -370,6 +399,14 @@ int cadre_model_load(cadre_pool *pool, const char *key, cadre_registry_cb cb, vo
     if (rc == CADRE_OK) entry->refused = false; /* whoever asks by hand is not put off */
     if (rc == CADRE_OK && !entry->model->loading && !entry->reserving) entry->retry_at = 0;
     return rc;
+}
+
+int cadre_registry_fetch(cadre_pool *pool, const char *key, cadre_registry_cb cb, void *data)
+{
+    if (!pool) return CADRE_EINVAL;
+    cadre__entry *entry = find(pool, key);
+    if (!entry || entry->removing) return no_model(pool, key);
+    return wish(entry, &entry->fetches, cb, data);
 }
 
 int cadre_model_pin(cadre_pool *pool, const char *key, int pinned)
@@ -415,7 +452,10 @@ static cadre_entry_info describe(const cadre__entry *entry)
                              .requests_failed = model->stats.failed,
                              .queued = model->queued,
                              .load_ms = entry->load_ns / CADRE__NS_PER_MS,
-                             .progress = model->loading || entry->weights_watched ? entry->progress : cadre__no_progress};
+                             .progress = model->loading || entry->weights_watched || entry->fetch ? entry->progress : cadre__no_progress,
+                             .license = e->license ? e->license : "",
+                             .missing = entry->missing,
+                             .fetching = entry->fetch != NULL};
     CADRE__LIST_FOR (node, &model->workers) info.workers_busy += CADRE__CONTAINER(node, cadre__worker, sibling)->state == CADRE_WORKER_PROCESSING;
     for (size_t i = 0; i < entry->pool->account_count; i++) info.resident_bytes += entry->charged[i];
     if (info.state != CADRE_MODEL_FAILED && info.state != CADRE_MODEL_RESTING) return info;

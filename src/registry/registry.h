@@ -24,6 +24,7 @@ typedef struct cadre__addition {
     size_t backend_count;
     const char **device_names; /* of the pool's accounts, copied */
     size_t device_count;
+    cadre_file_fetcher files; /* size 0: none */
     /* what came out */
     cadre__spec *specs;
     struct cadre__prepared *prepared; /* one per spec */
@@ -52,6 +53,13 @@ void cadre__additions_close(cadre_pool *pool);
 /* Adds an entry whose models come from a typed loader (as bytes); consumes it. */
 int cadre__registry_add_loader(cadre_pool *pool, const cadre_entry *entry, cadre_capability capability, const void *loader, cadre__load_call call,
                                cadre_registry_cb cb, void *data);
+
+/* A copy of the names of the pool's accounts, one per account. NULL: out of memory. */
+const char **cadre__device_names_copy(const cadre_pool *pool);
+void cadre__device_names_free(const cadre_allocator *allocator, const char **names, size_t count);
+/* Whether the least that a model needs is more than a whole budget; then detail says so. */
+bool cadre__needs_exceed(const cadre_pool *pool, const cadre_entry *entry, bool shares, const cadre_memory_need *needs, size_t count, char *detail,
+                         size_t size);
 
 int cadre__backend_check(const cadre_backend *backend);
 

@@ -1,6 +1,7 @@
 #include "registry/scale.h"
 
 #include "memory/ledger.h"
+#include "registry/files.h"
 
 #define SCALE_NS (UINT64_C(250) * CADRE__NS_PER_MS)    /* a queue that is shorter than this pays for no further worker */
 #define RECHECK_NS (UINT64_C(1000) * CADRE__NS_PER_MS) /* a further worker for which there was no room */
@@ -24,7 +25,7 @@ static uint64_t queue_ns(const cadre__entry *entry)
     const cadre__model *model = entry->model;
     if (!entry->run_ns || !model->ready) return oldest_wait(model);
     uint64_t lanes = (uint64_t)(model->slots ? model->slots : 1) * model->ready, drain;
-    if (__builtin_mul_overflow(model->queued, entry->run_ns, &drain)) return UINT64_MAX;
+    if (__builtin_mul_overflow(model->queued - model->fetching, entry->run_ns, &drain)) return UINT64_MAX;
     return drain / lanes;
 }
 
@@ -59,7 +60,7 @@ static bool pays(const cadre__entry *entry, uint64_t *check_at)
 {
     const cadre__model *model = entry->model;
     cadre_pool *pool = entry->pool;
-    if (model->queued <= rooms(model) || model->loading || entry->reserving || model->turn_end) return false;
+    if (model->queued - model->fetching <= rooms(model) || model->loading || entry->reserving || model->turn_end) return false;
     uint64_t threshold = 2 * entry->load_ns > SCALE_NS ? 2 * entry->load_ns : SCALE_NS;
     uint64_t again = cadre__after(pool->now, threshold);
     if (again < *check_at) *check_at = again;
@@ -200,6 +201,7 @@ static void preload(cadre__entry *entry)
 void cadre__scale_up(cadre__entry *entry, uint32_t wanted, uint64_t *check_at)
 {
     const cadre__model *model = entry->model;
+    if (!cadre__files_here(entry, wanted)) return;
     if (entry->preload) preload(entry);
     if (entry->retry_at > entry->pool->now) return;
     while (!entry->reserving && model->ready + model->loading < wanted)

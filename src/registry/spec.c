@@ -2,7 +2,7 @@
 
 /* The strings of an entry. */
 static const size_t strings[] = {offsetof(cadre_entry, key),  offsetof(cadre_entry, backend),  offsetof(cadre_entry, options), offsetof(cadre_entry, folder),
-                                 offsetof(cadre_entry, name), offsetof(cadre_entry, provider), offsetof(cadre_entry, warm_up)};
+                                 offsetof(cadre_entry, name), offsetof(cadre_entry, provider), offsetof(cadre_entry, warm_up), offsetof(cadre_entry, license)};
 #define STRINGS (sizeof strings / sizeof *strings)
 
 static void place_free(const cadre_allocator *allocator, cadre__place *place)
@@ -20,6 +20,7 @@ void cadre__spec_free(cadre__spec *spec)
         memcpy(&text, (char *)&spec->entry + strings[i], sizeof text);
         cadre__strfree(&allocator, text);
     }
+    cadre__free(&allocator, (void *)(uintptr_t)spec->entry.files, spec->files_bytes);
     place_free(&allocator, &spec->place);
     place_free(&allocator, &spec->options);
     cadre__free(&allocator, spec, sizeof *spec);
@@ -32,6 +33,23 @@ void cadre__specs_free(cadre__spec *first)
         cadre__spec_free(first);
         first = next;
     }
+}
+
+bool cadre__spec_set_files(cadre__spec *spec, const char *const *files, size_t count)
+{
+    size_t bytes = count * sizeof *files;
+    for (size_t i = 0; i < count; i++) bytes += strlen(files[i]) + 1;
+    const char **table = cadre__alloc(&spec->allocator, bytes);
+    if (!table) return false;
+    char *end = (char *)(table + count);
+    for (size_t i = 0; i < count; i++) {
+        table[i] = end;
+        end = stpcpy(end, files[i]) + 1;
+    }
+    spec->entry.files = table;
+    spec->entry.file_count = count;
+    spec->files_bytes = bytes;
+    return true;
 }
 
 cadre__spec *cadre__spec_copy(const cadre_allocator *allocator, const cadre_entry *entry)
@@ -47,6 +65,11 @@ cadre__spec *cadre__spec_copy(const cadre_allocator *allocator, const cadre_entr
         memcpy(spec->memory, entry->memory, spec->entry.memory_count * sizeof *spec->memory);
         spec->entry.memory = spec->memory;
     }
+    spec->entry.files = NULL;
+    spec->entry.file_count = 0;
+    spec->entry.defaults = NULL;
+    spec->defaults = (cadre_request_defaults)CADRE_REQUEST_DEFAULTS_INIT;
+    if (entry->defaults && cadre__overlay(&spec->defaults, sizeof spec->defaults, entry->defaults)) spec->entry.defaults = &spec->defaults;
     bool whole = (spec->options.path = cadre__strdup(allocator, "options")) != NULL;
     for (size_t i = 0; i < STRINGS && whole; i++) {
         const char *text;
@@ -56,6 +79,7 @@ cadre__spec *cadre__spec_copy(const cadre_allocator *allocator, const cadre_entr
         memcpy((char *)&spec->entry + strings[i], &text, sizeof text);
         whole = text != NULL;
     }
+    if (whole && entry->file_count) whole = cadre__spec_set_files(spec, entry->files, entry->file_count);
     if (whole) return spec;
     cadre__spec_free(spec);
     return NULL;

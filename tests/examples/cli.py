@@ -17,7 +17,7 @@ import zlib
 NAME, SOURCE, BUILD = sys.argv[1:]
 PROGRAM = os.path.join(BUILD, "examples", "cadre-cli", "cadre-cli")
 PATIENCE = 240  # seconds; a hang is a failure, speed is no matter here
-COMMANDS = ["models", "chat", "embed", "embed-image", "describe", "draw", "health", "completion", "help"]
+COMMANDS = ["models", "fetch", "chat", "embed", "embed-image", "describe", "draw", "health", "completion", "help"]
 STORY = "Tell me a long story about a lighthouse keeper and the sea."
 FOLDER = tempfile.TemporaryDirectory(prefix="cadre-cli-")
 HOME = FOLDER.name
@@ -38,6 +38,10 @@ def has_module(name):
 
 def has_images():
     return "with libcadre-images" in run("--version")[1]
+
+
+def has_fetch():
+    return "with libcadre-fetch" in run("--version")[1]
 
 
 def expect(what, condition):
@@ -114,8 +118,8 @@ def check_help():
     done = subprocess.run(["bash", "-n"], input=completion, text=True, capture_output=True)
     expect("bash understands its completion", done.returncode == 0 and done.stderr == "")
     code, out, err = run("--version")
-    expect("--version", code == 0 and re.fullmatch(r"cadre-cli \d+\.\d+\.\d+, libcadre \d+\.\d+\.\d+, with(out)? libcadre-images\n", out))
-    expect("--version --json", set(json.loads(run("--version", "--json")[1])) == {"version", "library", "images"})
+    expect("--version", code == 0 and re.fullmatch(r"cadre-cli \d+\.\d+\.\d+, libcadre \d+\.\d+\.\d+, with(out)? libcadre-images, with(out)? libcadre-fetch\n", out))
+    expect("--version --json", set(json.loads(run("--version", "--json")[1])) == {"version", "library", "images", "fetch"})
 
 
 def check_completion(models):
@@ -179,9 +183,15 @@ def check_usage(models):
 def check_manifests(models):
     nowhere = os.path.join(HOME, "empty")
     os.makedirs(nowhere, exist_ok=True)
-    code, out, err = run("models", cwd=nowhere)
-    expect("no manifest: exit code 3, and where it looked", code == 3 and out == "" and all(w in err for w in ("$CADRE_MODELS", "./models.json", f"{HOME}/.config/cadre/models.json", "--models")))
-    check_fails(3, f"{HOME}/x/cadre/models.json", "models", cwd=nowhere, env={**ENVIRONMENT, "XDG_CONFIG_HOME": f"{HOME}/x"})
+    if has_fetch():  # the catalogue stands in: cli_fetch.py
+        code, out, err = run("models", "--keys", cwd=nowhere)
+        expect("no manifest: the catalogue", code == 0 and err == "" and "unsloth/Phi-4-reasoning-GGUF\n" in out)
+    else:
+        code, out, err = run("models", cwd=nowhere)
+        expect("no manifest: exit code 3, and where it looked", code == 3 and out == "" and all(w in err for w in ("$CADRE_MODELS", "./models.json", f"{HOME}/.config/cadre/models.json", "--models")))
+        check_fails(3, f"{HOME}/x/cadre/models.json", "models", cwd=nowhere, env={**ENVIRONMENT, "XDG_CONFIG_HOME": f"{HOME}/x"})
+        check_fails(1, "built without", "fetch", "x")
+        check_fails(1, "built without", "chat", "hf:owner/name/x.gguf", "hello")
     check_fails(3, "--models: /nowhere/m.json: No such file", "models", "--models", "/nowhere/m.json")
     check_fails(3, "$CADRE_MODELS: /nowhere/m.json: No such file", "models", env={**ENVIRONMENT, "CADRE_MODELS": "/nowhere/m.json"})
     check_fails(3, "EISDIR", "models", "--models", HOME)
@@ -214,7 +224,7 @@ def check_manifests(models):
     code, out, err = run("models", "--json", "--models", unusable)
     states = {entry["key"]: (entry["state"], entry["error"]) for entry in json.loads(out)["models"]}
     expect("an absent backend and absent weights leave the other model usable", code == 0 and states == {"gone": ("unusable", "CADRE_EFORMAT"), "absent": ("unusable", "CADRE_EBACKEND"), "smollm2": ("cold", "")})
-    fields = {"key", "name", "capability", "provider", "backend", "loader", "state", "error", "detail", "workers", "workers_loading", "memory_bytes"}
+    fields = {"key", "name", "capability", "provider", "backend", "loader", "license", "files", "state", "error", "detail", "workers", "workers_loading", "memory_bytes"}
     expect("the fields are those of the man page", all(set(e) == fields for e in json.loads(out)["models"]) and json.loads(out)["manifest"] == unusable)
     check_fails(3, "nowhere/gone.gguf", "embed", "--models", unusable, "gone", "hello")
     code, out, err = run("chat", "--models", unusable, "-t0", "-n2", "Hello.")
@@ -489,10 +499,12 @@ def check_pictures():
 
 
 def check_files(command, at):
-    check_fails(2, "FILE is missing", command, *at)
-    check_fails(2, "FILE: /nowhere/x.png: No such file", command, *at, "/nowhere/x.png")
-    check_fails(2, f"FILE: {HOME}: is a directory", command, *at, HOME)
-    check_fails(2, "addresses are not fetched", command, *at, "https://example.org/x.png")
+    check_fails(2, "PICTURE is missing", command, *at)
+    check_fails(2, "PICTURE: /nowhere/x.png: No such file", command, *at, "/nowhere/x.png")
+    check_fails(2, f"PICTURE: {HOME}: is a directory", command, *at, HOME)
+    check_fails(2, "only http and https", command, *at, "ftp://example.org/x.png")
+    if not has_fetch():
+        check_fails(1, "built without", command, *at, "https://example.org/x.png")
 
 
 def describe_pictures(red, blue, broken, text):
@@ -805,16 +817,19 @@ def check_chat_on_terminal(models):
     terminal = Terminal("--models", models, "chat", "--timeout", "0.001")
     expect("--timeout is over during the load: exit code 4", terminal.end() == 4 and "CADRE_ETIMEDOUT" in terminal.raw and not re.search(PROMPT, terminal.raw))
     endless = write("endless.gbnf", 'root ::= "a" root\n')
-    for seconds in (2, 10, 50):  # enough for a load, too little for an answer that fills the context
+    for seconds in (2, 10, 50):  # enough for a load and for some words, too little for an answer that fills the context
         terminal = Terminal("--models", models, "chat", "--timeout", str(seconds), "--grammar-file", endless)
         at = terminal.until("CADRE_ETIMEDOUT|" + PROMPT)
-        if "CADRE_ETIMEDOUT" not in terminal.raw:
+        if "CADRE_ETIMEDOUT" in terminal.raw:
+            expect("the load takes longer: exit code 4", terminal.end() == 4)
+            continue
+        terminal.type("Hello.\n")
+        terminal.until("CADRE_ETIMEDOUT.*" + PROMPT, at)
+        terminal.type("\x04")
+        code = terminal.end()
+        if re.search("a{8}.*CADRE_ETIMEDOUT", terminal.raw[at:], re.S):
             break
-        expect("the load takes longer: exit code 4", terminal.end() == 4)
-    terminal.type("Hello.\n")
-    at = terminal.until(r"a{8}.*CADRE_ETIMEDOUT.*" + PROMPT, at)
-    terminal.type("\x04")
-    expect("a deadline ends a turn, not the chat", terminal.end() == 0)
+    expect("a deadline ends a turn, not the chat", code == 0 and re.search("a{8}.*CADRE_ETIMEDOUT", terminal.raw[at:], re.S))
     terminal = Terminal("--models", manifest(entry("smollm2", "text-to-text", "llama", path=write("bad.gguf", b"GGUF" + b"\xff" * 200)), name="bad.json"), "chat")
     expect("a model that does not load: exit code 3", terminal.end() == 3 and "bad.gguf" in terminal.screen().replace("\n", ""))
 
@@ -846,4 +861,5 @@ def terminal():
     check_chat_on_terminal(models)
 
 
-globals()[NAME]()
+if __name__ == "__main__":
+    globals()[NAME]()

@@ -11,7 +11,7 @@ import sys
 import tempfile
 
 NAME, SOURCE, BUILD = sys.argv[1:]
-LINES = {"minimal": 30, "quickstart": 149, "registry": 249, "three_loaders": 149, "own_model": 149, "cancel_and_deadline": 149, "embed_in_your_loop": 149}
+LINES = {"minimal": 30, "fetch": 45, "quickstart": 149, "registry": 249, "three_loaders": 149, "own_model": 149, "cancel_and_deadline": 149, "embed_in_your_loop": 149}
 PATIENCE = 240  # seconds; a hang is a failure, speed is no matter here
 
 
@@ -343,7 +343,7 @@ def documents():
         for name in names
         if name.endswith((".h", ".txt", ".cmake", ".sh")) and "build" not in os.path.relpath(folder, SOURCE).split(os.sep)
     )
-    for document in ("README.md", "docs/guide.md", "docs/architecture.md", "docs/decisions.md", "docs/timeline.md", "docs/reliability.md"):
+    for document in ("README.md", "docs/guide.md", "docs/architecture.md", "docs/decisions.md", "docs/timeline.md", "docs/reliability.md", "docs/models.md"):
         text = read(document)
         for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
             if not target.startswith("http"):

@@ -91,4 +91,5 @@ if shared:
 
 for name in os.listdir(os.path.join(SOURCE, "include", "cadre")):
     assert os.path.exists(os.path.join(PREFIX, "include", "cadre", name)), f"{name} is not installed"
+assert os.path.exists(os.path.join(PREFIX, "share", "cadre", "catalogue.json")), "the catalogue is not installed"
 print("installed, by pkg-config and by find_package: well")

@@ -30,6 +30,7 @@ static const cadre_option_spec specs[] = {
     {"rope_scale", CADRE_OPTION_NUMBER, 0, 0.001, 1000, "a factor"},
     {"use_mmap", CADRE_OPTION_BOOLEAN, 0, 0, 0, "map the file"},
     {"chat_template", CADRE_OPTION_STRING, 0, 0, 0, "instead of the model's own"},
+    {"prompts", CADRE_OPTION_TEXTS, 0, 0, 0, "texts by task"},
 };
 #define SPECS (sizeof specs / sizeof *specs)
 
@@ -55,6 +56,10 @@ static void read_options(const cadre__place *place, const char *json, const char
     check(rc == CADRE_OK || rc == (place ? CADRE_EMANIFEST : CADRE_EINVAL));
     check_message(rc, detail);
     check(rc != CADRE_OK || (values[0].given && values[0].string));
+    for (size_t i = 0; rc == CADRE_OK && i < values[SPECS - 1].text_count; i++) {
+        const cadre_named_text *text = &values[SPECS - 1].texts[i];
+        check(text->name >= strings && text->name + strlen(text->name) < text->text && text->text + strlen(text->text) < strings + bytes);
+    }
     cadre__free(&allocator, strings, bytes);
 }
 

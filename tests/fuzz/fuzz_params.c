@@ -166,21 +166,33 @@ static void ask(run *r, fuzz_bytes *b, const params_setup *setup)
     if (!a->lent || a->rc != CADRE_OK) fuzz_drop(&a->passed);
 }
 
-static void free_fetched(void *data, size_t length)
+static void free_fetched(void *payload)
 {
-    (void)length;
-    free(data);
+    cadre_blob *blob = payload;
+    free(blob->data);
+    free(blob);
 }
 
-static int fetch(void *self, cadre_op *op, const char *url, uint64_t max_bytes, cadre_blob *out)
+/* What a URL brings is its own text: at once, or, where it has an even number of bytes, on a later turn. */
+static cadre_weights_future *fetch(void *self, cadre_pool *pool, const char *url, uint64_t max_bytes)
 {
     (void)self;
     size_t length = strlen(url);
-    if (length > max_bytes) return cadre_op_fail(op, CADRE_EINPUT, "too long");
-    *out = (cadre_blob){malloc(length), length, free_fetched};
-    if (!out->data) abort();
-    memcpy(out->data, url, length);
-    return CADRE_OK;
+    if (length > max_bytes) return cadre_weights_future_failed(pool, CADRE_EINPUT, "too long");
+    cadre_blob *blob = malloc(sizeof *blob);
+    if (!blob) abort();
+    *blob = (cadre_blob){malloc(length), length, NULL};
+    if (!blob->data) abort();
+    memcpy(blob->data, url, length);
+    cadre_weights_value value = {sizeof value, blob, free_fetched, NULL};
+    if (length % 2) return cadre_weights_future_ready(pool, &value);
+    cadre_weights_promise *promise;
+    cadre_weights_future *future;
+    int rc = cadre_weights_promise_create(pool, &promise, &future);
+    FUZZ_CHECK(rc == CADRE_OK, "a fetch cannot have its promise: %s", cadre_err_name(rc));
+    cadre_weights_promise_resolve(promise, &value);
+    cadre_weights_promise_release(promise);
+    return future;
 }
 
 /* Opens the host with one ready model. */

@@ -315,7 +315,7 @@ static void on_report(cadre_future *future, const cadre_progress *progress, void
 {
     table_load *load = data;
     assert_true(progress->fraction > 0 && progress->fraction <= 1);
-    assert_string_equal(progress->stage, "fetch");
+    assert_string_equal(progress->stage, "read");
     load->reports++;
     load->done_bytes = progress->done_bytes;
     load->total_bytes = progress->total_bytes;

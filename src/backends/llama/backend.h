@@ -41,13 +41,17 @@ struct cadre__llama_options {
     char *path;
     char *chat_template;
     char *engine_path;
-    char *mmproj;           /* NULL: none */
+    char *mmproj; /* NULL: none */
+    cadre_named_text *prompts;
+    size_t prompt_count;
     int32_t context_length; /* CADRE_DEFAULT: the model decides */
     int32_t slots;          /* CADRE_DEFAULT: the capability decides */
     int32_t batch_tokens;
     int32_t threads; /* 0: ask before each step */
     int32_t gpu_layers;
     bool use_mmap;
+    int32_t pooling; /* enum llama_pooling_type; CADRE_DEFAULT: the file decides */
+    int32_t causal;  /* likewise */
 };
 
 #define CADRE__LLAMA_TEXT_SLOTS 4
@@ -58,9 +62,22 @@ struct cadre__llama_options {
 #define CADRE__LLAMA_BATCH_MAX 65536
 #define CADRE__LLAMA_THREADS_MAX 512
 
+/* "mean", "cls", "last"; false: none of them. */
+bool cadre__llama_pooling_named(const char *name, int32_t *out);
 int cadre__llama_options_create(const cadre_llama_options *from, bool path_needed, cadre__llama_options **out);
 int cadre__llama_options_copy(const cadre__llama_options *from, cadre__llama_options **out);
 void cadre__llama_options_destroy(cadre__llama_options *options);
+
+/* ---- tasks.c ---- */
+
+#define CADRE__LLAMA_PROMPTS_MAX 1024
+
+/* Named, each name once. */
+bool cadre__llama_prompts_sound(const cadre_named_text *prompts, size_t count);
+/* One block, for free; NULL of none. false: out of memory. */
+bool cadre__llama_prompts_copy(const cadre_named_text *from, size_t count, cadre_named_text **out);
+/* What is put before a task's texts; NULL: nothing. CADRE_EINPUT, CADRE_ENOTSUP with each op's detail. */
+int cadre__llama_prompt_of(const cadre__llama_options *options, cadre_op *const *ops, size_t count, const char *task, const char **out);
 
 /* ---- file.c ---- */
 
@@ -68,15 +85,20 @@ void cadre__llama_options_destroy(cadre__llama_options *options);
 struct cadre__llama_facts {
     char architecture[64];
     bool causal;
+    bool encoder;    /* it keeps no keys and values, and has no logits */
     int32_t pooling; /* enum llama_pooling_type */
     uint32_t context_length;
     uint32_t layers;
     uint32_t embedding;
     uint32_t feed_forward;
     uint32_t heads;
-    uint32_t deepstack; /* further embeddings that a picture's token brings, for the first layers */
-    uint32_t key_width; /* of one layer's cache, per token */
-    uint32_t value_width;
+    uint32_t deepstack;   /* further embeddings that a picture's token brings, for the first layers */
+    uint32_t key_width;   /* of one layer's cache, per token */
+    uint32_t value_width; /* 0 where the keys hold the values too */
+    uint32_t latent;      /* what keys and values are compressed to; 0: they are not */
+    uint32_t experts_used;
+    uint32_t expert_feed_forward;
+    float yarn_beta_fast, yarn_beta_slow; /* negative: not said */
     uint32_t vocabulary;
     uint64_t tensor_bytes; /* over all parts of a split file, */
     uint64_t file_bytes;   /* likewise */
@@ -90,8 +112,9 @@ int cadre__llama_file_look(const char *path, uint64_t *bytes, char *detail, size
 /* All tensors lie within the file; their bytes are added to *total. */
 int cadre__llama_file_measure(const struct gguf_context *gguf, const char *path, uint64_t file_bytes, uint64_t *total, char *detail, size_t detail_size);
 
-/* Blocks. Reads the header and checks that all tensors lie within the file. CADRE_EFORMAT with a detail that names the path. */
-int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size);
+/* Blocks. Reads the header and checks that all tensors lie within the file; pooling and attention are the options' where they say so. CADRE_EFORMAT with a
+ * detail that names the path. */
+int cadre__llama_file_read(const cadre__llama_options *options, cadre__llama_facts *out, char *detail, size_t detail_size);
 
 /* The path of part `index` of a file that is named `path` and has `parts` parts. CADRE_EFORMAT: it is not named as the first of them, or too long. */
 int cadre__llama_part_path(const char *path, int32_t parts, int32_t index, char *out, size_t size);
@@ -241,12 +264,6 @@ void cadre__llama_context_add(cadre__llama_context *context, llama_token token, 
 int cadre__llama_context_run(cadre__llama_context *context, cadre_op *const *ops, size_t op_count, int32_t threads);
 /* The same with a batch of the caller's. */
 int cadre__llama_context_decode(cadre__llama_context *context, struct llama_batch batch, cadre_op *const *ops, size_t op_count, int32_t threads);
-
-/* ---- fetch.c ---- */
-
-/* Loop thread. Reads the file once, without a thread of the pool's, so that the load that follows finds it in memory; then `second`, if it is not NULL. NULL:
- * out of memory. */
-cadre_weights_future *cadre__llama_fetch(cadre_load_context *context, const char *path, int32_t parts, const char *second, uint64_t total_bytes);
 
 /* ---- loader.c ---- */
 

@@ -26,6 +26,9 @@ int cadre__llama_context_create(cadre__llama_context *context, const cadre__llam
     params.abort_callback = stop;
     params.abort_callback_data = context;
     params.no_perf = true;
+    /* For most architectures, DeepSeek's among them, the engine (v0.5.0) does not read these keys, which its own conversion writes. */
+    if (weights->facts.yarn_beta_fast >= 0) params.yarn_beta_fast = weights->facts.yarn_beta_fast;
+    if (weights->facts.yarn_beta_slow >= 0) params.yarn_beta_slow = weights->facts.yarn_beta_slow;
     cadre__llama_engine_forget();
     context->engine = llama_init_from_model(weights->model, params);
     if (!context->engine) {

@@ -18,6 +18,8 @@ typedef struct embedder {
     int32_t dimension;
     cadre__llama_context context;
     cadre__llama_tokens tokens;
+    char *joined; /* a prompt and a text; grows */
+    size_t joined_size;
     cadre_op **waiting;  /* the ops of the texts in the batch: max_batch of them, */
     size_t *rows;        /* and which texts they are */
     int32_t batch_count; /* texts in the batch */
@@ -106,12 +108,26 @@ static int read_text(embedder *self, cadre_op *op, const char *text, bool trunca
 
 /* ---- the operation ---- */
 
-static int refuse_task(cadre_op *const *ops, size_t count, const char *task)
+/* The text with the prompt before it, valid until the next; NULL: out of memory. */
+static const char *join(embedder *self, const char *prompt, const char *text)
 {
-    for (size_t i = 0; i < count; i++)
-        cadre_op_fail(ops[i], CADRE_ENOTSUP, "the task \"%.*s\": llama.cpp's models know no tasks, put its words into the text",
-                      cadre__llama_text_cut(task, 64), task);
-    return CADRE_ENOTSUP;
+    size_t size;
+    if (!prompt) return text;
+    if (__builtin_add_overflow(strlen(prompt) + 1, strlen(text), &size)) return NULL;
+    if (size > self->joined_size) {
+        char *grown = realloc(self->joined, size);
+        if (!grown) return NULL;
+        self->joined = grown;
+        self->joined_size = size;
+    }
+    strcpy(stpcpy(self->joined, prompt), text);
+    return self->joined;
+}
+
+static int read_joined(embedder *self, cadre_op *op, const char *prompt, const char *text, bool truncate)
+{
+    const char *joined = join(self, prompt, text);
+    return joined ? read_text(self, op, joined, truncate) : CADRE_ENOMEM;
 }
 
 static int embed(void *data, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *token_counts,
@@ -119,11 +135,13 @@ static int embed(void *data, cadre_op *const *ops, const char *const *texts, siz
 {
     embedder *self = data;
     const call now = {ops, out, status};
-    if (task && *task) return refuse_task(ops, count, task);
+    const char *prompt;
+    int rc = cadre__llama_prompt_of(self->options, ops, count, task, &prompt);
+    if (rc < 0) return rc;
     self->context.batch.n_tokens = 0;
     self->batch_count = 0;
     for (size_t i = 0; i < count; i++) {
-        status[i] = cadre_op_cancelled(ops[i]) ? CADRE_ECANCELED : read_text(self, ops[i], texts[i], truncate != 0);
+        status[i] = cadre_op_cancelled(ops[i]) ? CADRE_ECANCELED : read_joined(self, ops[i], prompt, texts[i], truncate != 0);
         if (status[i] < 0) continue;
         token_counts[i] = (uint32_t)self->tokens.count;
         if (self->batch_count == self->max_batch || self->context.batch.n_tokens + self->tokens.count > self->context.batch_tokens) flush(self, &now);
@@ -145,7 +163,9 @@ static struct llama_context_params context_params(const embedder *self)
     params.n_seq_max = (uint32_t)self->max_batch;
     params.kv_unified = true; /* the texts of a batch share its tokens as they need them */
     params.embeddings = true;
-    if (self->weights->facts.pooling <= LLAMA_POOLING_TYPE_NONE) params.pooling_type = LLAMA_POOLING_TYPE_MEAN;
+    int32_t pooling = self->weights->facts.pooling;
+    params.pooling_type = pooling <= LLAMA_POOLING_TYPE_NONE ? LLAMA_POOLING_TYPE_MEAN : (enum llama_pooling_type)pooling;
+    if (!self->weights->facts.encoder) params.attention_type = self->weights->facts.causal ? LLAMA_ATTENTION_TYPE_CAUSAL : LLAMA_ATTENTION_TYPE_NON_CAUSAL;
     return params;
 }
 
@@ -179,6 +199,7 @@ static void destroy(void *data)
     embedder *self = data;
     cadre__llama_context_clear(&self->context);
     cadre__llama_tokens_clear(&self->tokens);
+    free(self->joined);
     free(self->waiting);
     free(self->rows);
     if (self->owns_weights) cadre__llama_weights_destroy(self->weights);

@@ -6,8 +6,9 @@
 #include <cadre/backend.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
-enum { PATH, CONTEXT_LENGTH, SLOTS, BATCH_TOKENS, THREADS, GPU_LAYERS, USE_MMAP, CHAT_TEMPLATE, ENGINE_PATH, MMPROJ, OPTION_COUNT };
+enum { PATH, CONTEXT_LENGTH, SLOTS, BATCH_TOKENS, THREADS, GPU_LAYERS, USE_MMAP, CHAT_TEMPLATE, ENGINE_PATH, MMPROJ, POOLING, CAUSAL, PROMPTS, OPTION_COUNT };
 
 static const cadre_option_spec specs[OPTION_COUNT] = {
     [PATH] = {"path", CADRE_OPTION_PATH, 1, 0, 0, "a GGUF file; of a split one the first part"},
@@ -22,6 +23,9 @@ static const cadre_option_spec specs[OPTION_COUNT] = {
     [CHAT_TEMPLATE] = {"chat_template", CADRE_OPTION_STRING, 0, 0, 0, "instead of the model's own: a name or a Jinja text that llama.cpp recognises"},
     [ENGINE_PATH] = {"engine_path", CADRE_OPTION_PATH, 0, 0, 0, "folder of llama.cpp's CPU modules; the first load of the process decides"},
     [MMPROJ] = {"mmproj", CADRE_OPTION_PATH, 0, 0, 0, "vision: a GGUF file with the vision tower and its projector; each worker has its own copy"},
+    [POOLING] = {"pooling", CADRE_OPTION_STRING, 0, 0, 0, "text embedding: \"mean\", \"cls\" or \"last\"; default: as the file says"},
+    [CAUSAL] = {"causal", CADRE_OPTION_BOOLEAN, 0, 0, 1, "text embedding: false: every token sees all of the text; default: as the file says"},
+    [PROMPTS] = {"prompts", CADRE_OPTION_TEXTS, 0, 0, 0, "text embedding: what is put before the texts of a request, by the name of its task"},
 };
 
 #define CAPABILITIES ((1u << CADRE_TEXT_TO_TEXT) | (1u << CADRE_TEXT_EMBEDDING) | (1u << CADRE_VISION))
@@ -30,7 +34,6 @@ typedef struct entry {
     cadre__llama_options *options;
     cadre_capability capability;
     int32_t parts; /* of the language model's file */
-    uint64_t file_bytes;
 } entry;
 
 static void close_entry(void *data)
@@ -45,7 +48,17 @@ static void close_entry(void *data)
 /* The registry has checked them; a host that calls the table itself may not have. */
 static int check_values(const cadre_option_value *values, char *detail, size_t detail_size)
 {
-    for (size_t i = 0; i < OPTION_COUNT; i++) {
+    const cadre_option_value *prompts = &values[PROMPTS];
+    if (prompts->given && !cadre__llama_prompts_sound(prompts->texts, prompts->text_count)) {
+        snprintf(detail, detail_size, "options.prompts has an empty name, a name twice, or more than %d prompts", CADRE__LLAMA_PROMPTS_MAX);
+        return CADRE_EINVAL;
+    }
+    int32_t pooling;
+    if (values[POOLING].given && !cadre__llama_pooling_named(values[POOLING].string, &pooling)) {
+        snprintf(detail, detail_size, "options.pooling is \"%.32s\"; it may be \"mean\", \"cls\" or \"last\"", values[POOLING].string);
+        return CADRE_EINVAL;
+    }
+    for (size_t i = 0; i < PROMPTS; i++) {
         const cadre_option_spec *spec = &specs[i];
         bool text = spec->type == CADRE_OPTION_STRING || spec->type == CADRE_OPTION_PATH;
         if (values[i].given && (text ? values[i].string != NULL : (double)values[i].integer >= spec->least && (double)values[i].integer <= spec->most))
@@ -85,15 +98,30 @@ static int copy_options(const cadre_option_value *values, cadre__llama_options *
     options.chat_template = string(&values[CHAT_TEMPLATE]);
     options.engine_path = string(&values[ENGINE_PATH]);
     options.mmproj = string(&values[MMPROJ]);
+    options.pooling = string(&values[POOLING]);
+    options.causal = integer(&values[CAUSAL]);
+    if (values[PROMPTS].given) {
+        options.prompts = values[PROMPTS].texts;
+        options.prompt_count = values[PROMPTS].text_count;
+    }
     rc = cadre__llama_options_create(&options, true, out);
     if (rc == CADRE_EINVAL) snprintf(detail, detail_size, "options.%s is empty", options.path[0] ? "mmproj" : "path"); /* all that check_values leaves */
     return rc;
 }
 
-/* The second file of a vision model, which others may not name. */
+/* Pooling, attention, prompts, and the second file of a vision model, which others may not name. */
 static int look_at_tower(const entry *self, const cadre__llama_facts *facts, cadre__llama_mmproj *mmproj, char *detail, size_t detail_size)
 {
     char reason[480];
+    const cadre__llama_options *options = self->options;
+    const char *wrong = options->prompt_count > 0           ? "prompts are"
+                        : options->pooling != CADRE_DEFAULT ? "pooling is"
+                        : options->causal != CADRE_DEFAULT  ? "causal is"
+                                                            : NULL;
+    if (wrong && self->capability != CADRE_TEXT_EMBEDDING) {
+        snprintf(detail, detail_size, "options.%s for text embedding; this entry is %s", wrong, cadre_capability_name(self->capability));
+        return CADRE_EINVAL;
+    }
     if (self->capability != CADRE_VISION) {
         if (!self->options->mmproj) return CADRE_OK;
         snprintf(detail, detail_size, "options.mmproj is for vision models; this entry is %s", cadre_capability_name(self->capability));
@@ -112,7 +140,7 @@ static int look(entry *self, cadre_backend_entry *out)
     cadre__llama_mmproj mmproj = {0};
     int32_t context_length;
     char reason[320];
-    int rc = cadre__llama_file_read(self->options->path, &facts, out->detail, sizeof(out->detail));
+    int rc = cadre__llama_file_read(self->options, &facts, out->detail, sizeof(out->detail));
     if (rc < 0) return rc;
     rc = cadre__llama_check(&facts, self->options, self->capability, &context_length, reason, sizeof(reason));
     if (rc < 0) {
@@ -122,7 +150,6 @@ static int look(entry *self, cadre_backend_entry *out)
     rc = look_at_tower(self, &facts, &mmproj, out->detail, sizeof(out->detail));
     if (rc < 0) return rc;
     self->parts = facts.parts;
-    self->file_bytes = facts.file_bytes + mmproj.file_bytes;
     out->needs[0] = (cadre_memory_need){CADRE_DEVICE_HOST, facts.tensor_bytes, cadre__llama_worker_bytes(&facts, &mmproj, self->options, context_length)};
     out->need_count = 1;
     return CADRE_OK;
@@ -148,10 +175,29 @@ static int open_entry(const struct cadre_backend *backend, cadre_backend_entry *
 
 /* ---- loads ---- */
 
+/* All parts of the language model's file, then the tower's; false: out of memory, with what is there already. */
+static bool list_files(const entry *self, char **paths)
+{
+    const cadre__llama_options *options = self->options;
+    char part[4096 + 32];
+    if (!(paths[0] = strdup(options->path))) return false;
+    for (int32_t i = 1; i < self->parts; i++) { /* `open` has found them */
+        if (cadre__llama_part_path(options->path, self->parts, i, part, sizeof(part)) < 0 || !(paths[i] = strdup(part))) return false;
+    }
+    return !options->mmproj || (paths[self->parts] = strdup(options->mmproj)) != NULL;
+}
+
 static cadre_weights_future *fetch(void *data, cadre_load_context *context)
 {
     const entry *self = data;
-    return cadre__llama_fetch(context, self->options->path, self->parts, self->options->mmproj, self->file_bytes);
+    size_t count = (size_t)self->parts + (self->options->mmproj != NULL);
+    cadre_weights_future *future = NULL;
+    char **paths = calloc(count, sizeof(*paths));
+    if (!paths) return NULL;
+    if (list_files(self, paths)) future = cadre_load_read_files(context, (const char *const *)paths, count);
+    for (size_t i = 0; i < count; i++) free(paths[i]);
+    free(paths);
+    return future;
 }
 
 static int load(void *data, cadre_load_context *context, cadre_weights *fetched, cadre_weights_value *out)

@@ -12,12 +12,29 @@ static uint64_t cache_bytes(const cadre__llama_facts *facts, uint64_t tokens)
     return tokens * facts->layers * 2u * ((uint64_t)facts->key_width + facts->value_width);
 }
 
-/* The engine's buffer for one decode: it keeps the activations of a layer at a time in f32 (the residual, its normed copy, queries, keys and values, two of the
- * feed-forward's width), the attention mask, and logits for the sequences that sample. */
-static uint64_t compute_bytes(const cadre__llama_facts *facts, uint64_t batch, uint64_t mask_width, uint64_t outputs)
+static uint64_t larger(uint64_t a, uint64_t b)
 {
-    uint64_t per_token = 4u * (6u * (uint64_t)facts->embedding + 2u * (uint64_t)facts->feed_forward + facts->key_width + facts->value_width) + 6u * mask_width;
-    return batch * per_token + outputs * facts->vocabulary * 8u;
+    return a > b ? a : b;
+}
+
+/* What one token takes in f32 while it goes through a layer: of a dense one the residual, its normed copy, queries, keys, values and two or three of the
+ * feed-forward's width; of one with experts an output and three inner rows for each that is used; with latent attention each head's query against the
+ * compressed row, its answer, and what they were made of. */
+static uint64_t activations(const cadre__llama_facts *facts)
+{
+    uint64_t width = facts->embedding, inner = facts->feed_forward, experts = facts->experts_used;
+    uint64_t dense = larger(6u * width + 2u * inner + facts->key_width + facts->value_width, 2u * width + 3u * inner);
+    uint64_t sparse = 4u * width + experts * (width + 3u * (uint64_t)facts->expert_feed_forward);
+    uint64_t latent = facts->latent ? 3u * width + facts->heads * (2u * (uint64_t)facts->latent + facts->key_width) : 0;
+    return 4u * larger(dense, larger(experts ? sparse : 0, latent));
+}
+
+/* The engine's buffer for one decode: the activations of a layer at a time, which give way to the logits of the tokens that have them, and the attention mask;
+ * with them the logits that the engine hands out, for each sequence. */
+static uint64_t compute_bytes(const cadre__llama_facts *facts, uint64_t batch, uint64_t mask_width, uint64_t outputs, uint64_t sequences)
+{
+    uint64_t logits = facts->encoder ? 0 : UINT64_C(4) * facts->vocabulary;
+    return larger(batch * activations(facts), outputs * logits + batch * 8u * facts->embedding) + batch * 3u * mask_width + sequences * 2u * logits;
 }
 
 /* The pages of a context that are neither: batches, candidates, the graph. */
@@ -30,12 +47,13 @@ uint64_t cadre__llama_context_bytes(const cadre__llama_facts *facts, const cadre
 {
     bool text = facts->causal && facts->pooling <= LLAMA_POOLING_TYPE_NONE;
     uint64_t batch = (uint64_t)options->batch_tokens;
+    uint64_t slots = (uint64_t)(options->slots != CADRE_DEFAULT ? options->slots : text ? CADRE__LLAMA_TEXT_SLOTS : CADRE__LLAMA_EMBEDDING_SLOTS);
     if (!text) {
-        if (batch < (uint64_t)context_length) batch = (uint64_t)context_length;
-        return (facts->causal ? cache_bytes(facts, batch) : 0) + compute_bytes(facts, batch, batch, 0) + fixed_bytes(facts);
+        /* All texts of a batch share one memory, and each of their tokens has logits, which nobody reads. */
+        batch = larger(batch, (uint64_t)context_length);
+        return (facts->encoder ? 0 : cache_bytes(facts, padded((int32_t)batch))) + compute_bytes(facts, batch, batch, batch, slots) + fixed_bytes(facts);
     }
-    uint64_t slots = (uint64_t)(options->slots == CADRE_DEFAULT ? CADRE__LLAMA_TEXT_SLOTS : options->slots);
-    return cache_bytes(facts, padded(context_length) * slots) + compute_bytes(facts, batch, padded(context_length), slots) + fixed_bytes(facts);
+    return cache_bytes(facts, padded(context_length) * slots) + compute_bytes(facts, batch, padded(context_length), slots, slots) + fixed_bytes(facts);
 }
 
 uint64_t cadre__llama_worker_bytes(const cadre__llama_facts *facts, const cadre__llama_mmproj *mmproj, const cadre__llama_options *options,
@@ -66,7 +84,7 @@ int cadre_llama_estimate(const cadre_llama_options *options, uint64_t *weights_b
     if (!weights_bytes || !context_bytes) return CADRE_EINVAL;
     int rc = cadre__llama_options_create(options, true, &copy);
     if (rc < 0) return rc;
-    rc = cadre__llama_file_read(copy->path, &facts, detail, sizeof(detail));
+    rc = cadre__llama_file_read(copy, &facts, detail, sizeof(detail));
     if (rc == CADRE_OK) rc = cadre__llama_context_length(&facts, copy, &context_length, detail, sizeof(detail));
     if (rc == CADRE_OK && copy->mmproj) rc = cadre__llama_mmproj_check(copy, &facts, &mmproj, detail, sizeof(detail));
     if (rc == CADRE_OK) {

@@ -90,6 +90,12 @@ static uint32_t number(const struct gguf_context *gguf, const cadre__llama_facts
     return largest;
 }
 
+static float real(const struct gguf_context *gguf, const cadre__llama_facts *facts, const char *name, float otherwise)
+{
+    int64_t id = find(gguf, facts, name);
+    return id >= 0 && gguf_get_kv_type(gguf, id) == GGUF_TYPE_FLOAT32 ? gguf_get_val_f32(gguf, id) : otherwise;
+}
+
 static bool flag(const struct gguf_context *gguf, const cadre__llama_facts *facts, const char *name, bool otherwise)
 {
     int64_t id = find(gguf, facts, name);
@@ -108,6 +114,41 @@ static bool sound_epsilon(const struct gguf_context *gguf, const cadre__llama_fa
     return epsilon >= 0 && epsilon < 1;
 }
 
+/* How many of a head's values are turned by their position; some architectures turn all or abort, and Phi-3's hangs with none. */
+static bool sound_rotation(const struct gguf_context *gguf, const cadre__llama_facts *facts)
+{
+    static const char *const whole[] = {"qwen2", "qwen2moe", "qwen3", "qwen3moe"};
+    uint32_t head = number(gguf, facts, "attention.key_length", facts->embedding / facts->heads), turned = number(gguf, facts, "rope.dimension_count", head);
+    if (turned == head && find(gguf, facts, "rope.dimension_count") < 0) return true;
+    for (size_t i = 0; i < sizeof(whole) / sizeof(*whole); i++) {
+        if (strcmp(facts->architecture, whole[i]) == 0 && turned != head) return false;
+    }
+    return turned % 2 == 0 && turned <= head && (turned > 0 || strcmp(facts->architecture, "phi3") != 0);
+}
+
+#define GATING_MAX 4
+
+/* Experts in groups, and how they are chosen. */
+static bool sound_experts(const struct gguf_context *gguf, const cadre__llama_facts *facts)
+{
+    uint32_t experts = number(gguf, facts, "expert_count", 0), groups = number(gguf, facts, "expert_group_count", 0);
+    uint32_t used = number(gguf, facts, "expert_group_used_count", 0);
+    if (number(gguf, facts, "expert_gating_func", 0) > GATING_MAX) return false;
+    if (groups <= 1) return groups == 0 || experts > 1;
+    return groups < experts && experts % groups == 0 && used > 0 && used < groups;
+}
+
+/* With latent attention the sizes of a head follow from each other. */
+static bool sound_latent(const struct gguf_context *gguf, const cadre__llama_facts *facts)
+{
+    uint32_t head = number(gguf, facts, "attention.key_length_mla", 0), turned = number(gguf, facts, "rope.dimension_count", 0);
+    if (strcmp(facts->architecture, "deepseek2") != 0) return true;
+    if (head == 0) return turned < number(gguf, facts, "attention.key_length", facts->embedding / facts->heads);
+    uint32_t rank = number(gguf, facts, "attention.kv_lora_rank", 0);
+    return turned < head && number(gguf, facts, "attention.head_count_kv", 0) == 1 && number(gguf, facts, "attention.value_length", 0) == rank &&
+           (uint64_t)number(gguf, facts, "attention.key_length", 0) == (uint64_t)rank + turned;
+}
+
 /* What the engine asserts on, in numbers of the header. */
 static int check_limits(const struct gguf_context *gguf, const char *path, const cadre__llama_facts *facts, char *detail, size_t detail_size)
 {
@@ -115,11 +156,41 @@ static int check_limits(const struct gguf_context *gguf, const char *path, const
     if (facts->layers > LAYERS_MAX) return cadre__llama_file_wrong(detail, detail_size, path, "has %u layers; the engine takes %d", facts->layers, LAYERS_MAX);
     if (used > experts || experts > EXPERTS_MAX || (experts > 1 && used == 0))
         return cadre__llama_file_wrong(detail, detail_size, path, "uses %u of %u experts; the engine takes 1 to all of at most %d", used, experts, EXPERTS_MAX);
+    if (facts->pooling < LLAMA_POOLING_TYPE_UNSPECIFIED || facts->pooling > LLAMA_POOLING_TYPE_RANK)
+        return cadre__llama_file_wrong(detail, detail_size, path, "its pooling_type is %d, which the engine does not know", facts->pooling);
+    if (!sound_rotation(gguf, facts)) return cadre__llama_file_wrong(detail, detail_size, path, "its rope.dimension_count does not fit its heads, or is odd");
+    if (!sound_experts(gguf, facts)) return cadre__llama_file_wrong(detail, detail_size, path, "its experts' groups or gating are none that the engine knows");
+    if (!sound_latent(gguf, facts)) return cadre__llama_file_wrong(detail, detail_size, path, "its latent attention's sizes do not fit each other");
     if (number(gguf, facts, "nextn_predict_layers", 0) > facts->layers)
         return cadre__llama_file_wrong(detail, detail_size, path, "has more layers that predict further tokens than layers");
     if (!sound_epsilon(gguf, facts, "attention.layer_norm_rms_epsilon") || !sound_epsilon(gguf, facts, "attention.layer_norm_epsilon"))
         return cadre__llama_file_wrong(detail, detail_size, path, "its norms' epsilon is below 0 or not below 1");
     return CADRE_OK;
+}
+
+/* The architectures for which the engine makes no memory. */
+static bool is_encoder(const char *architecture)
+{
+    static const char *const encoders[] = {"bert",     "jina-bert-v2", "jina-bert-v3", "nomic-bert",     "nomic-bert-moe",
+                                           "neo-bert", "eurobert",     "modern-bert",  "gemma-embedding"};
+    for (size_t i = 0; i < sizeof(encoders) / sizeof(*encoders); i++) {
+        if (strcmp(architecture, encoders[i]) == 0) return true;
+    }
+    return false;
+}
+
+/* Keys and values of a layer as the engine keeps them. With latent attention (the file has key_length_mla) one compressed row stands for all heads' keys and
+ * values; an older file of the same architecture has neither the split tensors nor this key, and is kept in full. */
+static void read_attention(const struct gguf_context *gguf, cadre__llama_facts *out)
+{
+    out->heads = number(gguf, out, "attention.head_count", 1);
+    if (out->heads == 0) out->heads = 1;
+    uint32_t cache_heads = number(gguf, out, "attention.head_count_kv", out->heads);
+    out->key_width = cache_heads * number(gguf, out, "attention.key_length", out->embedding / out->heads);
+    out->value_width = cache_heads * number(gguf, out, "attention.value_length", out->embedding / out->heads);
+    if (number(gguf, out, "attention.key_length_mla", 0) == 0) return;
+    out->latent = number(gguf, out, "attention.kv_lora_rank", 0);
+    out->value_width = 0;
 }
 
 static int read_facts(const struct gguf_context *gguf, const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
@@ -134,11 +205,12 @@ static int read_facts(const struct gguf_context *gguf, const char *path, cadre__
     out->embedding = number(gguf, out, "embedding_length", 0);
     out->feed_forward = number(gguf, out, "feed_forward_length", 0);
     out->deepstack = number(gguf, out, "n_deepstack_layers", 0);
-    out->heads = number(gguf, out, "attention.head_count", 1);
-    if (out->heads == 0) out->heads = 1;
-    uint32_t cache_heads = number(gguf, out, "attention.head_count_kv", out->heads);
-    out->key_width = cache_heads * number(gguf, out, "attention.key_length", out->embedding / out->heads);
-    out->value_width = cache_heads * number(gguf, out, "attention.value_length", out->embedding / out->heads);
+    out->experts_used = number(gguf, out, "expert_used_count", 0);
+    out->expert_feed_forward = number(gguf, out, "expert_feed_forward_length", 0);
+    out->yarn_beta_fast = real(gguf, out, "rope.scaling.yarn_beta_fast", -1);
+    out->yarn_beta_slow = real(gguf, out, "rope.scaling.yarn_beta_slow", -1);
+    out->encoder = is_encoder(out->architecture);
+    read_attention(gguf, out);
     int64_t tokens = gguf_find_key(gguf, "tokenizer.ggml.tokens");
     if (tokens >= 0 && gguf_get_kv_type(gguf, tokens) == GGUF_TYPE_ARRAY) out->vocabulary = (uint32_t)gguf_get_arr_n(gguf, tokens);
     if (out->vocabulary == 0) return cadre__llama_file_wrong(detail, detail_size, path, "has no vocabulary (is it a projector or an adapter?)");
@@ -176,9 +248,10 @@ static int add_parts(const struct gguf_context *gguf, const char *path, cadre__l
     return CADRE_OK;
 }
 
-int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *detail, size_t detail_size)
+int cadre__llama_file_read(const cadre__llama_options *options, cadre__llama_facts *out, char *detail, size_t detail_size)
 {
     struct gguf_init_params params = {.no_alloc = true, .ctx = NULL};
+    const char *path = options->path;
     memset(out, 0, sizeof(*out));
     int rc = cadre__llama_file_look(path, &out->file_bytes, detail, detail_size);
     if (rc < 0) return rc;
@@ -190,6 +263,8 @@ int cadre__llama_file_read(const char *path, cadre__llama_facts *out, char *deta
     if (rc == CADRE_OK) rc = cadre__llama_file_measure(gguf, path, out->file_bytes, &out->tensor_bytes, detail, detail_size);
     if (rc == CADRE_OK) rc = add_parts(gguf, path, out, detail, detail_size);
     gguf_free(gguf);
+    if (options->pooling != CADRE_DEFAULT) out->pooling = options->pooling;
+    if (options->causal != CADRE_DEFAULT && !out->encoder) out->causal = options->causal != 0;
     return rc;
 }
 

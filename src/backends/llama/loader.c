@@ -23,10 +23,10 @@ static void source_release(void *data)
     free(from);
 }
 
-/* A vision model needs a tower, and others have none. */
-static bool has_tower(const cadre__llama_options *options, cadre_capability capability)
+/* A vision model needs a tower, and others have none; only text embedding has prompts. */
+static bool fits(const cadre__llama_options *options, cadre_capability capability)
 {
-    return (options->mmproj != NULL) == (capability == CADRE_VISION);
+    return (options->mmproj != NULL) == (capability == CADRE_VISION) && (options->prompt_count == 0 || capability == CADRE_TEXT_EMBEDDING);
 }
 
 static int source_create(const cadre_llama_options *options, cadre_weights_future *weights, cadre_capability capability, source **out)
@@ -34,7 +34,7 @@ static int source_create(const cadre_llama_options *options, cadre_weights_futur
     source *from = calloc(1, sizeof(*from));
     if (!from) return CADRE_ENOMEM;
     int rc = cadre__llama_options_create(options, weights == NULL, &from->options);
-    if (rc == CADRE_OK && !has_tower(from->options, capability)) rc = CADRE_EINVAL;
+    if (rc == CADRE_OK && !fits(from->options, capability)) rc = CADRE_EINVAL;
     if (rc < 0) {
         cadre__llama_options_destroy(from->options);
         free(from);
@@ -60,10 +60,11 @@ static int host_options(cadre_load_context *context, const cadre_weights *shared
 {
     int rc = cadre__llama_options_create(data, shared == NULL, out);
     if (rc == CADRE_EINVAL) return cadre_load_fail(context, rc, "cadre_llama_options: no path, a wrong size, or a value out of range");
-    if (rc < 0 || has_tower(*out, capability)) return rc;
+    if (rc < 0 || fits(*out, capability)) return rc;
     cadre__llama_options_destroy(*out);
     *out = NULL;
-    return cadre_load_fail(context, CADRE_EINVAL, "cadre_llama_options: mmproj is for vision models, which need it; this one is %s",
+    return cadre_load_fail(context, CADRE_EINVAL,
+                           "cadre_llama_options: mmproj is for vision models, which need it, and prompts are for text embedding; this one is %s",
                            cadre_capability_name(capability));
 }
 
@@ -126,7 +127,7 @@ int cadre__llama_vision_around(cadre_load_context *context, cadre_weights *share
     cadre__llama_facts facts;
     char detail[480] = "";
     if (!shared) {
-        int early = cadre__llama_file_read((*options)->path, &facts, detail, sizeof(detail));
+        int early = cadre__llama_file_read(*options, &facts, detail, sizeof(detail));
         if (early == CADRE_OK) early = cadre__llama_mmproj_check(*options, &facts, &mmproj, detail, sizeof(detail));
         if (early < 0) return cadre_load_fail(context, early, "%s", detail);
     }

@@ -49,7 +49,7 @@ static int load(cadre_load_context *context, const cadre__llama_options *options
     char detail[DETAIL_SIZE] = "";
     int32_t context_length;
     int rc = cadre__llama_engine_start(options->engine_path, detail, sizeof(detail));
-    if (rc == CADRE_OK) rc = cadre__llama_file_read(options->path, &weights->facts, detail, sizeof(detail));
+    if (rc == CADRE_OK) rc = cadre__llama_file_read(options, &weights->facts, detail, sizeof(detail));
     if (rc == CADRE_OK && capability >= 0)
         rc = cadre__llama_check(&weights->facts, options, (cadre_capability)capability, &context_length, detail, sizeof(detail));
     else if (rc == CADRE_OK)

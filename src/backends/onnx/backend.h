@@ -46,15 +46,24 @@ void cadre__onnx_memory_trim(void);
 
 /* ---- options.c ---- */
 
+typedef enum cadre__onnx_pooling { CADRE__ONNX_MEAN, CADRE__ONNX_FIRST, CADRE__ONNX_LAST } cadre__onnx_pooling;
+
+typedef struct cadre__onnx_prompt {
+    char *name, *text;
+} cadre__onnx_prompt;
+
 typedef struct cadre__onnx_options {
     char *path;
     char *vocabulary; /* NULL: beside the file */
-    int32_t threads;  /* CADRE_DEFAULT: the cores of the process */
+    cadre__onnx_prompt *prompts;
+    size_t prompt_count;
+    int32_t threads; /* CADRE_DEFAULT: the cores of the process */
     int32_t max_batch;
     int32_t context_length;
+    double text_bytes; /* infinite: no limit */
     bool truncate;
     bool lower_case;
-    bool pool_first; /* [CLS]'s vector, not the mean */
+    cadre__onnx_pooling pooling; /* of an output per token */
     bool normalize;
     int32_t image_size; /* 0: the file says */
     float image_mean[3];
@@ -66,10 +75,15 @@ typedef struct cadre__onnx_options {
 #define CADRE__ONNX_CONTEXT_MIN 3
 #define CADRE__ONNX_CONTEXT_MAX (1 << 20)
 #define CADRE__ONNX_IMAGE_MAX 4096
+#define CADRE__ONNX_PROMPTS_MAX 256
+#define CADRE__ONNX_TEXT_BYTES_MIN (INT64_C(1) << 20)
+#define CADRE__ONNX_TEXT_BYTES_MAX (INT64_C(1) << 50)
 
 int cadre__onnx_options_create(const cadre_onnx_options *from, bool path_needed, cadre__onnx_options **out);
 int cadre__onnx_options_copy(const cadre__onnx_options *from, cadre__onnx_options **out);
 void cadre__onnx_options_destroy(cadre__onnx_options *options);
+/* Whether each prompt is there and has a name of its own. */
+bool cadre__onnx_prompts_sound(const cadre_onnx_options *options);
 
 /* ---- proto.c: an ONNX file before the engine sees it ---- */
 
@@ -121,11 +135,11 @@ int cadre__onnx_file_length(const char *path, uint64_t *bytes, char *detail, siz
 
 typedef struct cadre__onnx_plan {
     cadre_capability capability;
-    int32_t ids, mask, types; /* text: indices of the inputs; types: negative where there is none */
-    int32_t pixels;           /* image: likewise */
-    int32_t output;           /* negative: not known before the engine has looked */
-    bool per_token;           /* the output has a vector for each token */
-    int32_t dimension;        /* 0: not said */
+    int32_t ids, mask, types, pool; /* text: indices of the inputs; types, pool: negative where there is none */
+    int32_t pixels;                 /* image: likewise */
+    int32_t output;                 /* negative: not known before the engine has looked */
+    bool per_token;                 /* the output has a vector for each token */
+    int32_t dimension;              /* 0: not said */
     int32_t image_size;
 } cadre__onnx_plan;
 
@@ -152,6 +166,8 @@ void cadre__onnx_cost_guess(const cadre__onnx_facts *facts, const cadre__onnx_pl
 /* UINT64_MAX where it does not fit. */
 uint64_t cadre__onnx_sum(uint64_t a, uint64_t b);
 uint64_t cadre__onnx_weights_guess(const cadre__onnx_facts *facts);
+/* The most tokens that a text may have: context_length, or as many as text_bytes are enough for. */
+int32_t cadre__onnx_longest(const cadre__onnx_cost *cost, const cadre__onnx_options *options);
 /* What a worker takes at most. */
 uint64_t cadre__onnx_worker_bytes(const cadre__onnx_cost *cost, const cadre__onnx_plan *plan, const cadre__onnx_options *options);
 /* Pictures in one Run. */
@@ -188,6 +204,38 @@ typedef struct cadre__onnx_tokens {
 int64_t cadre__onnx_wordpiece(const cadre__onnx_vocabulary *vocabulary, const char *text, bool lower_case, size_t limit, bool cut, bool (*stop)(void *data),
                               void *data, cadre__onnx_tokens *out);
 void cadre__onnx_tokens_clear(cadre__onnx_tokens *tokens);
+
+/* ---- gguf.c: the tokenizer of a GGUF file, by llama.cpp itself; where that is not built, such a file is CADRE_ENOTSUP ---- */
+
+typedef struct cadre__onnx_gguf cadre__onnx_gguf;
+
+/* Blocks. Looks at the header alone: CADRE_EFORMAT with a detail for what llama.cpp does not take, above all for what it would end the process at. */
+int cadre__onnx_gguf_look(const char *path, uint64_t *bytes, char *detail, size_t detail_size);
+/* Blocks. */
+int cadre__onnx_gguf_read(const char *path, cadre__onnx_gguf **out, char *detail, size_t detail_size);
+void cadre__onnx_gguf_destroy(cadre__onnx_gguf *gguf);
+int32_t cadre__onnx_gguf_size(const cadre__onnx_gguf *gguf);
+/* Any thread. As cadre__onnx_wordpiece, with the special tokens that the file's keys say, and never none: an empty text that gets no token is the end-of-text
+ * token. What is returned may be less than there are, where that is more than `limit`. */
+int64_t cadre__onnx_gguf_tokenize(const cadre__onnx_gguf *gguf, const char *text, size_t limit, bool cut, cadre__onnx_tokens *out);
+/* The text's tokens without special ones; CADRE_EINPUT, CADRE_ENOMEM. */
+int64_t cadre__onnx_gguf_count(const cadre__onnx_gguf *gguf, const char *text);
+
+/* ---- tokenizer.c: of either kind ---- */
+
+typedef struct cadre__onnx_tokenizer cadre__onnx_tokenizer;
+
+/* Blocks. A GGUF file by its first bytes, else WordPiece's vocab.txt. Where `out` is NULL it only looks, as `open` does. CADRE_EFORMAT or CADRE_ENOTSUP with a
+ * detail; CADRE_ENOMEM. *bytes: the memory that it takes. */
+int cadre__onnx_tokenizer_read(const char *path, cadre__onnx_tokenizer **out, uint64_t *bytes, char *detail, size_t detail_size);
+void cadre__onnx_tokenizer_destroy(cadre__onnx_tokenizer *tokenizer);
+int32_t cadre__onnx_tokenizer_size(const cadre__onnx_tokenizer *tokenizer);
+int32_t cadre__onnx_tokenizer_pad(const cadre__onnx_tokenizer *tokenizer);
+/* As cadre__onnx_wordpiece. */
+int64_t cadre__onnx_tokenize(const cadre__onnx_tokenizer *tokenizer, const char *text, bool lower_case, size_t limit, bool cut, bool (*stop)(void *data),
+                             void *data, cadre__onnx_tokens *out);
+/* The text's tokens without special ones; CADRE_EINPUT, CADRE_ENOMEM. */
+int64_t cadre__onnx_tokenizer_count(const cadre__onnx_tokenizer *tokenizer, const char *text, bool lower_case);
 
 /* ---- threads.c: the engine's threads, started by a worker ---- */
 
@@ -230,11 +278,11 @@ typedef struct cadre__onnx_weights {
     cadre__onnx_signature *signature; /* as the session has it */
     cadre__onnx_plan plan;
     cadre__onnx_cost cost; /* measured */
-    uint64_t bytes;        /* likewise: what the session holds */
+    uint64_t bytes;        /* likewise: what the session and the tokenizer hold */
     int32_t thread_count;
     cadre__onnx_threads *threads;
     cadre__onnx_watch *watch;
-    cadre__onnx_vocabulary *vocabulary; /* NULL: pictures */
+    cadre__onnx_tokenizer *tokenizer; /* NULL: pictures */
 } cadre__onnx_weights;
 
 /* Loader thread. capability -1: what the file is for. */
@@ -253,10 +301,11 @@ typedef struct cadre__onnx_runner {
 int cadre__onnx_runner_create(cadre__onnx_runner *runner, const cadre__onnx_weights *weights);
 void cadre__onnx_runner_clear(cadre__onnx_runner *runner);
 
-/* A text part is `rows` × `tokens` ids and mask, and zeros for types; a picture part `rows` pictures of floats. */
+/* A text part is `rows` × `tokens` ids and mask, zeros for types, and pool, the mask without what does not count in the pooling; a picture part `rows`
+ * pictures of floats. */
 typedef struct cadre__onnx_part {
     size_t rows, tokens;
-    int64_t *ids, *mask, *types;
+    int64_t *ids, *mask, *types, *pool;
     float *pixels;
 } cadre__onnx_part;
 
@@ -266,11 +315,6 @@ int cadre__onnx_run(cadre__onnx_runner *runner, const cadre__onnx_part *part, ca
                     int32_t *dimension, char *detail, size_t detail_size);
 /* A unit vector, or with `normalize` false a copy; false where the engine gave something that is no number. Zero stays zero. */
 bool cadre__onnx_store(const float *from, float *to, int32_t dimension, bool normalize);
-
-/* ---- fetch.c ---- */
-
-/* Loop thread. Reads the files once, without a thread of the pool's, so that the load that follows finds them in memory. NULL: out of memory. */
-cadre_weights_future *cadre__onnx_fetch(cadre_load_context *context, const char *const *paths, size_t count, uint64_t total_bytes);
 
 /* ---- loader.c ---- */
 

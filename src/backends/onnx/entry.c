@@ -21,19 +21,22 @@ enum {
     IMAGE_SIZE,
     MEAN,
     DEVIATION = MEAN + 3,
-    OPTION_COUNT = DEVIATION + 3
+    PROMPTS = DEVIATION + 3,
+    TEXT_BYTES,
+    OPTION_COUNT
 };
 
 static const cadre_option_spec specs[OPTION_COUNT] = {
     [PATH] = {"path", CADRE_OPTION_PATH, 1, 0, 0, "an ONNX file; its external data lies beside it"},
-    [VOCABULARY] = {"vocabulary", CADRE_OPTION_PATH, 0, 0, 0, "text: WordPiece's vocab.txt; default: \"vocab.txt\" in the file's folder"},
+    [VOCABULARY] = {"vocabulary", CADRE_OPTION_PATH, 0, 0, 0,
+                    "text: WordPiece's vocab.txt, or a GGUF file with a tokenizer; default: \"vocab.txt\" in the file's folder"},
     [THREADS] = {"threads", CADRE_OPTION_INTEGER, 0, 1, CADRE__ONNX_THREADS_MAX, "of the engine; default: the pool's cores"},
     [MAX_BATCH] = {"max_batch", CADRE_OPTION_INTEGER, 0, 1, CADRE__ONNX_BATCH_MAX, "inputs of one call; default 32"},
     [CONTEXT_LENGTH] = {"context_length", CADRE_OPTION_INTEGER, 0, CADRE__ONNX_CONTEXT_MIN, CADRE__ONNX_CONTEXT_MAX,
                         "text: tokens one text may have; default 512"},
     [TRUNCATE] = {"truncate", CADRE_OPTION_BOOLEAN, 0, 0, 1, "text: true: cut longer texts; false: refuse them (default)"},
     [LOWER_CASE] = {"lower_case", CADRE_OPTION_BOOLEAN, 0, 0, 1, "text: true: lower case without accents, for uncased models (default)"},
-    [POOLING] = {"pooling", CADRE_OPTION_STRING, 0, 0, 0, "text, for an output per token: \"mean\" (default) or \"cls\""},
+    [POOLING] = {"pooling", CADRE_OPTION_STRING, 0, 0, 0, "text, for an output per token: \"mean\" (default), \"cls\" or \"last\""},
     [NORMALIZE] = {"normalize", CADRE_OPTION_BOOLEAN, 0, 0, 1, "true: vectors of length 1 (default); false: as the model gives them"},
     [IMAGE_SIZE] = {"image_size", CADRE_OPTION_INTEGER, 0, 1, CADRE__ONNX_IMAGE_MAX, "image: pixels a side, where the file leaves them free"},
     [MEAN] = {"image_mean_r", CADRE_OPTION_NUMBER, 0, -1000, 1000, "image: mean of red, of 0 to 1; default CLIP's"},
@@ -42,6 +45,9 @@ static const cadre_option_spec specs[OPTION_COUNT] = {
     [DEVIATION] = {"image_deviation_r", CADRE_OPTION_NUMBER, 0, 1e-6, 1000, "image: standard deviation of red; default CLIP's"},
     [DEVIATION + 1] = {"image_deviation_g", CADRE_OPTION_NUMBER, 0, 1e-6, 1000, "image: standard deviation of green; default CLIP's"},
     [DEVIATION + 2] = {"image_deviation_b", CADRE_OPTION_NUMBER, 0, 1e-6, 1000, "image: standard deviation of blue; default CLIP's"},
+    [PROMPTS] = {"prompts", CADRE_OPTION_TEXTS, 0, 0, 0, "text: what is put before a text, by the name that a request's task gives"},
+    [TEXT_BYTES] = {"text_bytes", CADRE_OPTION_INTEGER, 0, CADRE__ONNX_TEXT_BYTES_MIN, CADRE__ONNX_TEXT_BYTES_MAX,
+                    "text: memory that one text may take; texts are shorter where context_length would take more; default: no limit"},
 };
 
 #define CAPABILITIES ((1u << CADRE_IMAGE_EMBEDDING) | (1u << CADRE_TEXT_EMBEDDING))
@@ -49,9 +55,8 @@ static const cadre_option_spec specs[OPTION_COUNT] = {
 typedef struct entry {
     cadre__onnx_options *options;
     cadre_capability capability;
-    char **files; /* the ONNX file and what lies beside it */
+    char **files; /* the ONNX file, what lies beside it, and the vocabulary */
     size_t file_count;
-    uint64_t file_bytes;
 } entry;
 
 static void close_entry(void *data)
@@ -72,6 +77,7 @@ static int check_values(const cadre_option_value *values, char *detail, size_t d
     for (size_t i = 0; i < OPTION_COUNT; i++) {
         const cadre_option_spec *spec = &specs[i];
         bool text = spec->type == CADRE_OPTION_STRING || spec->type == CADRE_OPTION_PATH;
+        if (spec->type == CADRE_OPTION_TEXTS) continue; /* cadre__onnx_options_create looks at them */
         double number = spec->type == CADRE_OPTION_NUMBER ? values[i].number : (double)values[i].integer;
         if (values[i].given && (text ? values[i].string != NULL : number >= spec->least && number <= spec->most)) continue;
         if (!values[i].given && !spec->required) continue;
@@ -118,19 +124,27 @@ static int copy_options(const cadre_option_value *values, cadre__onnx_options **
         options.image_mean[i] = number(&values[MEAN + i]);
         options.image_deviation[i] = number(&values[DEVIATION + i]);
     }
+    if (values[TEXT_BYTES].given) options.text_bytes = values[TEXT_BYTES].integer;
+    if (values[PROMPTS].given) {
+        options.prompts = values[PROMPTS].texts;
+        options.prompt_count = values[PROMPTS].text_count;
+    }
     rc = cadre__onnx_options_create(&options, true, out);
     if (rc != CADRE_EINVAL) return rc;
-    bool pooling = options.pooling && strcmp(options.pooling, "mean") != 0 && strcmp(options.pooling, "cls") != 0;
-    if (pooling)
-        snprintf(detail, detail_size, "options.pooling is \"%.64s\"; it may be \"mean\" or \"cls\"", options.pooling);
-    else
+    bool empty = !options.path[0] || (options.vocabulary && !options.vocabulary[0]);
+    if (empty)
         snprintf(detail, detail_size, "options.%s is empty", options.path[0] ? "vocabulary" : "path");
+    else if (options.prompt_count > 0 && !cadre__onnx_prompts_sound(&options))
+        snprintf(detail, detail_size, "options.prompts needs 1 to %d texts, each with a name of its own", CADRE__ONNX_PROMPTS_MAX);
+    else
+        snprintf(detail, detail_size, "options.pooling is \"%.64s\"; it may be \"mean\", \"cls\" or \"last\"", options.pooling ? options.pooling : "");
     return rc;
 }
 
 static int note_file(void *data, const char *path, uint64_t bytes)
 {
     entry *self = data;
+    (void)bytes;
     for (size_t i = 0; i < self->file_count; i++)
         if (strcmp(self->files[i], path) == 0) return CADRE_OK;
     char **grown = realloc(self->files, (self->file_count + 1) * sizeof(*grown));
@@ -139,24 +153,19 @@ static int note_file(void *data, const char *path, uint64_t bytes)
     grown[self->file_count] = strdup(path);
     if (!grown[self->file_count]) return CADRE_ENOMEM;
     self->file_count++;
-    if (__builtin_add_overflow(self->file_bytes, bytes, &self->file_bytes)) self->file_bytes = UINT64_MAX;
     return CADRE_OK;
 }
 
-static int look_at_vocabulary(const entry *self, uint64_t *bytes, char *detail, size_t detail_size)
+static int look_at_vocabulary(entry *self, uint64_t *bytes, char *detail, size_t detail_size)
 {
     char path[4096];
-    cadre__onnx_vocabulary *vocabulary;
     const char *named = self->options->vocabulary;
     if (!named && !cadre__onnx_beside(self->options->path, "vocab.txt", path, sizeof(path))) {
         snprintf(detail, detail_size, "the path of the vocabulary is too long");
         return CADRE_EFORMAT;
     }
-    int rc = cadre__onnx_vocabulary_read(named ? named : path, &vocabulary, detail, detail_size);
-    if (rc < 0) return rc;
-    *bytes = cadre__onnx_vocabulary_bytes(vocabulary);
-    cadre__onnx_vocabulary_destroy(vocabulary);
-    return CADRE_OK;
+    int rc = cadre__onnx_tokenizer_read(named ? named : path, NULL, bytes, detail, detail_size);
+    return rc == CADRE_OK ? note_file(self, named ? named : path, 0) : rc;
 }
 
 /* Walks the file, without the engine, and says what the entry needs. */
@@ -208,7 +217,7 @@ static int open_entry(const struct cadre_backend *backend, cadre_backend_entry *
 static cadre_weights_future *fetch(void *data, cadre_load_context *context)
 {
     const entry *self = data;
-    return cadre__onnx_fetch(context, (const char *const *)self->files, self->file_count, self->file_bytes);
+    return cadre_load_read_files(context, (const char *const *)self->files, self->file_count);
 }
 
 static int load(void *data, cadre_load_context *context, cadre_weights *fetched, cadre_weights_value *out)

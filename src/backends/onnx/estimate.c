@@ -1,6 +1,8 @@
 /* What a model will need, from its file, and what a worker takes at most, from what was measured. */
 #include "backend.h"
 
+#include <math.h>
+
 #define BASE_BYTES (UINT64_C(4) << 20) /* a session's graph and kernels, a worker's run options and tables */
 
 /* The engine keeps the residual, queries, keys, values and the two ends of the feed-forward (four times the width) of one layer, and the scores of attention
@@ -51,13 +53,22 @@ int32_t cadre__onnx_pictures(const cadre__onnx_cost *cost, const cadre__onnx_pla
     return count < 1.0 ? 1 : count > options->max_batch ? options->max_batch : (int32_t)count;
 }
 
+int32_t cadre__onnx_longest(const cadre__onnx_cost *cost, const cadre__onnx_options *options)
+{
+    /* n × (token + pair × n) = text_bytes */
+    double token = cost->token + 4.0 * sizeof(int64_t), pair = cost->pair, bytes = options->text_bytes;
+    if (!isfinite(bytes)) return options->context_length;
+    double most = pair > 0 ? (sqrt(token * token + 4.0 * pair * bytes) - token) / (2.0 * pair) : bytes / token;
+    return most >= options->context_length ? options->context_length : most < CADRE__ONNX_CONTEXT_MIN ? CADRE__ONNX_CONTEXT_MIN : (int32_t)most;
+}
+
 uint64_t cadre__onnx_worker_bytes(const cadre__onnx_cost *cost, const cadre__onnx_plan *plan, const cadre__onnx_options *options)
 {
     double bytes = (double)BASE_BYTES;
     if (plan->capability == CADRE_TEXT_EMBEDDING) {
-        double longest = options->context_length, most = (double)options->max_batch * longest;
+        double longest = cadre__onnx_longest(cost, options), most = (double)options->max_batch * longest;
         double tokens = longest > CADRE__ONNX_PART_TOKENS ? longest : most < CADRE__ONNX_PART_TOKENS ? most : CADRE__ONNX_PART_TOKENS;
-        bytes += tokens * (cost->token + cost->pair * longest + 3.0 * sizeof(int64_t)) + most * sizeof(int32_t);
+        bytes += tokens * (cost->token + cost->pair * longest + 4.0 * sizeof(int64_t)) + most * sizeof(int32_t);
     } else {
         bytes += cadre__onnx_pictures(cost, plan, options) * (cost->picture + picture_bytes(plan));
     }

@@ -115,8 +115,8 @@ int cadre__onnx_image_create(cadre_load_context *context, cadre__onnx_weights *w
     self->weights = weights;
     self->owns_weights = owned;
     self->part = cadre__onnx_pictures(&weights->cost, &weights->plan, *options);
-    int rc = weights->vocabulary ? cadre_load_fail(context, CADRE_ECAPABILITY, "these weights are a model of texts, not of pictures")
-                                 : cadre__onnx_runner_create(&self->runner, weights);
+    int rc = weights->tokenizer ? cadre_load_fail(context, CADRE_ECAPABILITY, "these weights are a model of texts, not of pictures")
+                                : cadre__onnx_runner_create(&self->runner, weights);
     self->ops = calloc((size_t)self->part, sizeof(*self->ops));
     self->rows = calloc((size_t)self->part, sizeof(*self->rows));
     if (rc == CADRE_OK && (!self->ops || !self->rows)) rc = CADRE_ENOMEM;

@@ -22,12 +22,34 @@ static bool channels_in_range(const cadre_onnx_options *o)
     return true;
 }
 
+static bool pooling_of(const char *name, cadre__onnx_pooling *out)
+{
+    static const char *const names[] = {[CADRE__ONNX_MEAN] = "mean", [CADRE__ONNX_FIRST] = "cls", [CADRE__ONNX_LAST] = "last"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        *out = (cadre__onnx_pooling)i;
+        if (strcmp(name ? name : names[0], names[i]) == 0) return true;
+    }
+    return false;
+}
+
+bool cadre__onnx_prompts_sound(const cadre_onnx_options *o)
+{
+    if (o->prompt_count > CADRE__ONNX_PROMPTS_MAX || (o->prompt_count > 0 && !o->prompts)) return false;
+    for (size_t i = 0; i < o->prompt_count; i++) {
+        if (!o->prompts[i].name || !o->prompts[i].name[0] || !o->prompts[i].text) return false;
+        for (size_t j = 0; j < i; j++)
+            if (strcmp(o->prompts[i].name, o->prompts[j].name) == 0) return false;
+    }
+    return true;
+}
+
 static bool in_range(const cadre_onnx_options *o)
 {
     return within(o->threads, 1, CADRE__ONNX_THREADS_MAX) && within(o->max_batch, 1, CADRE__ONNX_BATCH_MAX) &&
            within(o->context_length, CADRE__ONNX_CONTEXT_MIN, CADRE__ONNX_CONTEXT_MAX) && within(o->truncate, 0, 1) && within(o->lower_case, 0, 1) &&
            within(o->normalize, 0, 1) && within(o->image_size, 1, CADRE__ONNX_IMAGE_MAX) && channels_in_range(o) &&
-           (!o->pooling || strcmp(o->pooling, "mean") == 0 || strcmp(o->pooling, "cls") == 0);
+           (o->text_bytes == CADRE_DEFAULT || (o->text_bytes >= CADRE__ONNX_TEXT_BYTES_MIN && o->text_bytes <= CADRE__ONNX_TEXT_BYTES_MAX)) &&
+           pooling_of(o->pooling, &(cadre__onnx_pooling){0}) && cadre__onnx_prompts_sound(o);
 }
 
 static bool copy_string(const char *from, char **out)
@@ -36,11 +58,23 @@ static bool copy_string(const char *from, char **out)
     return !from || *out;
 }
 
-/* The last step of making options; consumes them. */
-static int copy_strings(cadre__onnx_options *options, const char *path, const char *vocabulary, cadre__onnx_options **out)
+/* The last steps of making options, which hold no strings yet. */
+static bool copy_strings(cadre__onnx_options *options, const char *path, const char *vocabulary, size_t prompt_count)
 {
-    options->path = options->vocabulary = NULL;
-    if (!copy_string(path, &options->path) || !copy_string(vocabulary, &options->vocabulary)) {
+    if (!copy_string(path, &options->path) || !copy_string(vocabulary, &options->vocabulary)) return false;
+    options->prompts = prompt_count > 0 ? calloc(prompt_count, sizeof(*options->prompts)) : NULL;
+    return prompt_count == 0 || options->prompts;
+}
+
+static bool add_prompt(cadre__onnx_options *options, const char *name, const char *text)
+{
+    cadre__onnx_prompt *prompt = &options->prompts[options->prompt_count++];
+    return copy_string(name, &prompt->name) && copy_string(text, &prompt->text);
+}
+
+static int finish(cadre__onnx_options *options, bool whole, cadre__onnx_options **out)
+{
+    if (!whole) {
         cadre__onnx_options_destroy(options);
         return CADRE_ENOMEM;
     }
@@ -65,16 +99,19 @@ int cadre__onnx_options_create(const cadre_onnx_options *from, bool path_needed,
     options->threads = given.threads;
     options->max_batch = or_default(given.max_batch, 32);
     options->context_length = or_default(given.context_length, 512);
+    options->text_bytes = given.text_bytes == CADRE_DEFAULT ? INFINITY : (double)given.text_bytes;
     options->truncate = given.truncate == 1;
     options->lower_case = given.lower_case != 0;
-    options->pool_first = given.pooling && strcmp(given.pooling, "cls") == 0;
+    pooling_of(given.pooling, &options->pooling);
     options->normalize = given.normalize != 0;
     options->image_size = or_default(given.image_size, 0);
     for (int i = 0; i < 3; i++) {
         options->image_mean[i] = isnan(given.image_mean[i]) ? clip_mean[i] : given.image_mean[i];
         options->image_deviation[i] = isnan(given.image_deviation[i]) ? clip_deviation[i] : given.image_deviation[i];
     }
-    return copy_strings(options, given.path, given.vocabulary, out);
+    bool whole = copy_strings(options, given.path, given.vocabulary, given.prompt_count);
+    for (size_t i = 0; whole && i < given.prompt_count; i++) whole = add_prompt(options, given.prompts[i].name, given.prompts[i].text);
+    return finish(options, whole, out);
 }
 
 int cadre__onnx_options_copy(const cadre__onnx_options *from, cadre__onnx_options **out)
@@ -82,7 +119,12 @@ int cadre__onnx_options_copy(const cadre__onnx_options *from, cadre__onnx_option
     cadre__onnx_options *options = malloc(sizeof(*options));
     if (!options) return CADRE_ENOMEM;
     *options = *from;
-    return copy_strings(options, from->path, from->vocabulary, out);
+    options->path = options->vocabulary = NULL;
+    options->prompts = NULL;
+    options->prompt_count = 0;
+    bool whole = copy_strings(options, from->path, from->vocabulary, from->prompt_count);
+    for (size_t i = 0; whole && i < from->prompt_count; i++) whole = add_prompt(options, from->prompts[i].name, from->prompts[i].text);
+    return finish(options, whole, out);
 }
 
 void cadre__onnx_options_destroy(cadre__onnx_options *options)
@@ -90,5 +132,10 @@ void cadre__onnx_options_destroy(cadre__onnx_options *options)
     if (!options) return;
     free(options->path);
     free(options->vocabulary);
+    for (size_t i = 0; i < options->prompt_count; i++) {
+        free(options->prompts[i].name);
+        free(options->prompts[i].text);
+    }
+    free(options->prompts);
     free(options);
 }

@@ -108,17 +108,18 @@ static void take_dimension(const cadre__onnx_signature *s, cadre__onnx_plan *pla
 
 static int plan_text(const cadre__onnx_signature *s, bool certain, cadre__onnx_plan *plan, char *detail, size_t detail_size)
 {
-    static const char needs[] =
-        "text embedding needs int64 inputs [batch, tokens], both free, named input_ids, attention_mask and perhaps token_type_ids, and no "
-        "other";
+    static const char needs[] = "text embedding needs int64 inputs [batch, tokens], both free, named input_ids, attention_mask and perhaps token_type_ids and "
+                                "pool_mask, and no other";
     plan->ids = find_input(s, "input_ids");
     plan->mask = find_input(s, "attention_mask");
     plan->types = find_input(s, "token_type_ids");
+    plan->pool = find_input(s, "pool_mask");
     if (plan->ids < 0 || plan->mask < 0 || !token_input(&s->inputs[plan->ids]) || !token_input(&s->inputs[plan->mask]) ||
-        (plan->types >= 0 && !token_input(&s->inputs[plan->types])))
+        (plan->types >= 0 && !token_input(&s->inputs[plan->types])) || (plan->pool >= 0 && !token_input(&s->inputs[plan->pool])))
         return refuse(s, true, needs, detail, detail_size);
     for (int32_t i = 0; i < (int32_t)s->input_count; i++)
-        if (i != plan->ids && i != plan->mask && i != plan->types && !s->inputs[i].initialized) return refuse(s, true, needs, detail, detail_size);
+        if (i != plan->ids && i != plan->mask && i != plan->types && i != plan->pool && !s->inputs[i].initialized)
+            return refuse(s, true, needs, detail, detail_size);
     plan->output = choose_output(s, "sentence_embedding", 2, "pooler_output");
     if (plan->output < 0) {
         plan->per_token = true;
@@ -175,7 +176,7 @@ static int plan_image(const cadre__onnx_signature *s, const cadre__onnx_options 
 int cadre__onnx_plan_make(const cadre__onnx_signature *signature, int capability, const cadre__onnx_options *options, bool certain, cadre__onnx_plan *out,
                           char *detail, size_t detail_size)
 {
-    *out = (cadre__onnx_plan){.ids = -1, .mask = -1, .types = -1, .pixels = -1, .output = -1};
+    *out = (cadre__onnx_plan){.ids = -1, .mask = -1, .types = -1, .pool = -1, .pixels = -1, .output = -1};
     if (capability < 0) capability = find_input(signature, "input_ids") >= 0 ? CADRE_TEXT_EMBEDDING : CADRE_IMAGE_EMBEDDING;
     out->capability = (cadre_capability)capability;
     if (signature->more_inputs && !certain) return CADRE_OK; /* an old file, whose weights are inputs, too: the engine tells them apart */

@@ -19,8 +19,8 @@ void cadre__onnx_runner_clear(cadre__onnx_runner *runner)
 }
 
 typedef struct feed {
-    const char *names[3];
-    OrtValue *values[3];
+    const char *names[4];
+    OrtValue *values[4];
     size_t count;
 } feed;
 
@@ -47,6 +47,7 @@ static OrtStatus *fill(feed *to, const cadre__onnx_weights *w, const cadre__onnx
     OrtStatus *status = add(to, w, plan->ids, part->ids, sizeof(int64_t), dims, 2);
     if (!status) status = add(to, w, plan->mask, part->mask, sizeof(int64_t), dims, 2);
     if (!status && plan->types >= 0) status = add(to, w, plan->types, part->types, sizeof(int64_t), dims, 2);
+    if (!status && plan->pool >= 0) status = add(to, w, plan->pool, part->pool, sizeof(int64_t), dims, 2);
     return status;
 }
 

@@ -5,6 +5,7 @@
 #include "backend.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,18 +13,23 @@
 typedef struct row {
     size_t text;
     size_t at, count; /* in the tokens */
+    size_t skipped;   /* of them, the first ones, which do not count in the pooling */
 } row;
 
 typedef struct embedder {
     cadre__onnx_weights *weights;
     bool owns_weights;
     cadre__onnx_options *options;
+    size_t *prompt_tokens; /* of each of the options' prompts, how many positions do not count; NULL: they all do */
+    int32_t longest;       /* tokens that a text may have */
     cadre__onnx_runner runner;
     cadre__onnx_tokens tokens;
     row *rows;        /* max_batch of them */
     cadre_op **ops;   /* likewise: of the part that runs */
-    int64_t *numbers; /* ids, mask and types of a part */
+    int64_t *numbers; /* ids, mask, types and pool of a part */
     size_t room;      /* numbers of each */
+    char *prompted;   /* a text behind its prompt */
+    size_t prompted_room;
 } embedder;
 
 /* One call of embed. */
@@ -31,6 +37,8 @@ typedef struct call {
     cadre_op *const *ops;
     float *out;
     int *status;
+    const cadre__onnx_prompt *prompt; /* NULL: none */
+    bool truncate;
 } call;
 
 /* ---- a part ---- */
@@ -38,7 +46,7 @@ typedef struct call {
 static bool make_room(embedder *self, size_t numbers)
 {
     if (numbers <= self->room) return true;
-    int64_t *grown = realloc(self->numbers, numbers * 3 * sizeof(*grown));
+    int64_t *grown = realloc(self->numbers, numbers * 4 * sizeof(*grown));
     if (!grown) return false;
     self->numbers = grown;
     self->room = numbers;
@@ -47,14 +55,15 @@ static bool make_room(embedder *self, size_t numbers)
 
 static void lay_out(embedder *self, const row *rows, size_t count, size_t width, cadre__onnx_part *part)
 {
-    int32_t pad = cadre__onnx_vocabulary_specials(self->weights->vocabulary)->pad;
-    *part = (cadre__onnx_part){count, width, self->numbers, self->numbers + self->room, self->numbers + 2 * self->room, NULL};
+    int32_t pad = cadre__onnx_tokenizer_pad(self->weights->tokenizer);
+    *part = (cadre__onnx_part){count, width, self->numbers, self->numbers + self->room, self->numbers + 2 * self->room, self->numbers + 3 * self->room, NULL};
     memset(part->types, 0, count * width * sizeof(*part->types));
     for (size_t r = 0; r < count; r++) {
         for (size_t i = 0; i < width; i++) {
             bool token = i < rows[r].count;
             part->ids[r * width + i] = token ? self->tokens.at[rows[r].at + i] : pad;
             part->mask[r * width + i] = token;
+            part->pool[r * width + i] = token && i >= rows[r].skipped;
         }
     }
 }
@@ -64,13 +73,16 @@ static bool store(const embedder *self, const row *r, const float *values, float
 {
     int32_t dimension = self->weights->plan.dimension;
     const float *from = values;
-    if (self->weights->plan.per_token && !self->options->pool_first) {
+    bool mean = self->options->pooling == CADRE__ONNX_MEAN, last = self->options->pooling == CADRE__ONNX_LAST;
+    if (self->weights->plan.per_token && mean) {
         for (int32_t d = 0; d < dimension; d++) {
             double sum = 0.0;
-            for (size_t i = 0; i < r->count; i++) sum += (double)values[i * (size_t)dimension + (size_t)d];
-            to[d] = (float)(sum / (double)r->count);
+            for (size_t i = r->skipped; i < r->count; i++) sum += (double)values[i * (size_t)dimension + (size_t)d];
+            to[d] = (float)(sum / (double)(r->count - r->skipped));
         }
         from = to;
+    } else if (self->weights->plan.per_token && last) {
+        from = values + (r->count - 1) * (size_t)dimension;
     }
     return cadre__onnx_store(from, to, dimension, self->options->normalize);
 }
@@ -129,23 +141,48 @@ static bool cancelled(void *data)
     return cadre_op_cancelled(data);
 }
 
-static int read_text(embedder *self, cadre_op *op, const char *text, bool truncate, row *out)
+/* NULL: out of memory. */
+static const char *put_behind(embedder *self, const char *prompt, const char *text)
 {
-    size_t limit = (size_t)self->options->context_length, before = self->tokens.count;
-    truncate = truncate || self->options->truncate;
-    cadre__onnx_tokens *tokens = &self->tokens;
-    int64_t count = cadre__onnx_wordpiece(self->weights->vocabulary, text, self->options->lower_case, limit, truncate, cancelled, op, tokens);
-    if (count > (int64_t)limit && !truncate)
-        count = cadre_op_fail(op, CADRE_ETOOLONG, "the text has %lld tokens; the model takes %zu", (long long)count, limit);
-    else if (count == CADRE_EINPUT)
-        cadre_op_fail(op, CADRE_EINPUT, "the text is not UTF-8");
-    if (count < 0) {
-        tokens->count = before;
-        return (int)count;
+    size_t before = strlen(prompt), length = strlen(text), room;
+    if (__builtin_add_overflow(before + 1, length, &room)) return NULL;
+    if (room > self->prompted_room) {
+        char *grown = realloc(self->prompted, room);
+        if (!grown) return NULL;
+        self->prompted = grown;
+        self->prompted_room = room;
     }
-    out->at = before;
-    out->count = tokens->count - before;
-    return CADRE_OK;
+    memcpy(self->prompted, prompt, before);
+    memcpy(self->prompted + before, text, length + 1);
+    return self->prompted;
+}
+
+static int read_tokens(embedder *self, const call *now, cadre_op *op, const char *text, row *out)
+{
+    size_t limit = (size_t)self->longest;
+    cadre__onnx_tokens *tokens = &self->tokens;
+    out->at = tokens->count;
+    int64_t count = cadre__onnx_tokenize(self->weights->tokenizer, text, self->options->lower_case, limit, now->truncate, cancelled, op, tokens);
+    if (count == CADRE_EINPUT) return cadre_op_fail(op, CADRE_EINPUT, "the text is not UTF-8");
+    if (count > (int64_t)limit && !now->truncate)
+        return cadre_op_fail(op, CADRE_ETOOLONG, "the text has at least %lld tokens; the model takes %zu%s", (long long)count, limit,
+                             self->longest < self->options->context_length ? " with the memory that the option text_bytes gives a text" : "");
+    if (count < 0) return (int)count;
+    out->count = tokens->count - out->at;
+    if (out->skipped < out->count) return CADRE_OK;
+    return cadre_op_fail(op, CADRE_EINPUT, "nothing of the text is left behind the prompt \"%.64s\", whose tokens do not count", now->prompt->name);
+}
+
+static int read_text(embedder *self, const call *now, size_t index, const char *text, row *out)
+{
+    *out = (row){.text = index};
+    if (now->prompt) text = put_behind(self, now->prompt->text, text);
+    if (!text) return CADRE_ENOMEM;
+    if (now->prompt && self->prompt_tokens) out->skipped = self->prompt_tokens[now->prompt - self->options->prompts];
+    size_t before = self->tokens.count;
+    int rc = read_tokens(self, now, now->ops[index], text, out);
+    if (rc < 0) self->tokens.count = before;
+    return rc;
 }
 
 static int by_length(const void *a, const void *b)
@@ -155,25 +192,41 @@ static int by_length(const void *a, const void *b)
     return x->text < y->text ? -1 : x->text > y->text;
 }
 
-static int refuse_task(cadre_op *const *ops, size_t count, const char *task)
+static int refuse_task(const embedder *self, cadre_op *const *ops, size_t count, const char *task)
 {
-    for (size_t i = 0; i < count; i++)
-        cadre_op_fail(ops[i], CADRE_ENOTSUP, "the task \"%.64s\": models of this backend know no tasks, put its words into the text", task);
-    return CADRE_ENOTSUP;
+    char names[256] = "";
+    size_t length = 0;
+    int error = self->options->prompt_count > 0 ? CADRE_EINPUT : CADRE_ENOTSUP;
+    for (size_t p = 0; p < self->options->prompt_count && length < sizeof(names); p++)
+        length += (size_t)snprintf(names + length, sizeof(names) - length, "%s\"%s\"", p ? ", " : "", self->options->prompts[p].name);
+    for (size_t i = 0; i < count; i++) {
+        if (error == CADRE_EINPUT)
+            cadre_op_fail(ops[i], error, "the task \"%.64s\" is none of the model's prompts: %s", task, names);
+        else
+            cadre_op_fail(ops[i], error, "the task \"%.64s\": the model has no prompts (option \"prompts\"), put its words into the text", task);
+    }
+    return error;
+}
+
+static const cadre__onnx_prompt *find_prompt(const embedder *self, const char *task)
+{
+    for (size_t i = 0; i < self->options->prompt_count; i++)
+        if (strcmp(self->options->prompts[i].name, task) == 0) return &self->options->prompts[i];
+    return NULL;
 }
 
 static int embed(void *data, cadre_op *const *ops, const char *const *texts, size_t count, const char *task, int truncate, float *out, uint32_t *token_counts,
                  int *status)
 {
     embedder *self = data;
-    const call now = {ops, out, status};
+    bool named = task && *task;
+    const call now = {ops, out, status, named ? find_prompt(self, task) : NULL, truncate || self->options->truncate};
     size_t rows = 0;
-    if (task && *task) return refuse_task(ops, count, task);
+    if (named && !now.prompt) return refuse_task(self, ops, count, task);
     self->tokens.count = 0;
     for (size_t i = 0; i < count; i++) {
         row *r = &self->rows[rows];
-        r->text = i;
-        status[i] = cadre_op_cancelled(ops[i]) ? CADRE_ECANCELED : read_text(self, ops[i], texts[i], truncate != 0, r);
+        status[i] = cadre_op_cancelled(ops[i]) ? CADRE_ECANCELED : read_text(self, &now, i, texts[i], r);
         if (status[i] < 0) continue;
         token_counts[i] = (uint32_t)r->count;
         rows++;
@@ -211,9 +264,27 @@ static void destroy(void *data)
     free(self->rows);
     free(self->ops);
     free(self->numbers);
+    free(self->prompted);
+    free(self->prompt_tokens);
     if (self->owns_weights) cadre__onnx_weights_destroy(self->weights);
     cadre__onnx_options_destroy(self->options);
     free(self);
+}
+
+/* As NV-Embed's code counts: so many positions from the first one on as the prompt alone has tokens, special ones not counted. */
+static int count_prompts(embedder *self, cadre_load_context *context)
+{
+    const cadre__onnx_options *options = self->options;
+    if (self->weights->plan.pool < 0 || options->prompt_count == 0) return CADRE_OK;
+    self->prompt_tokens = calloc(options->prompt_count, sizeof(*self->prompt_tokens));
+    if (!self->prompt_tokens) return CADRE_ENOMEM;
+    for (size_t i = 0; i < options->prompt_count; i++) {
+        int64_t count = cadre__onnx_tokenizer_count(self->weights->tokenizer, options->prompts[i].text, options->lower_case);
+        if (count == CADRE_EINPUT) return cadre_load_fail(context, CADRE_EINVAL, "the prompt \"%.64s\" is not UTF-8", options->prompts[i].name);
+        if (count < 0) return (int)count;
+        self->prompt_tokens[i] = (size_t)count;
+    }
+    return CADRE_OK;
 }
 
 static const cadre_text_embedding_ops ops_table = {sizeof(ops_table), attach, destroy, embed};
@@ -229,23 +300,26 @@ int cadre__onnx_text_create(cadre_load_context *context, cadre__onnx_weights *we
     self->weights = weights;
     self->owns_weights = owned;
     size_t max_batch = (size_t)(*options)->max_batch;
-    int rc = weights->vocabulary ? cadre__onnx_runner_create(&self->runner, weights)
-                                 : cadre_load_fail(context, CADRE_ECAPABILITY, "these weights are a model of pictures, not of texts");
+    self->options = *options;
+    self->longest = cadre__onnx_longest(&weights->cost, *options);
+    int rc = weights->tokenizer ? cadre__onnx_runner_create(&self->runner, weights)
+                                : cadre_load_fail(context, CADRE_ECAPABILITY, "these weights are a model of pictures, not of texts");
     self->rows = calloc(max_batch, sizeof(*self->rows));
     self->ops = calloc(max_batch, sizeof(*self->ops));
     if (rc == CADRE_OK && (!self->rows || !self->ops)) rc = CADRE_ENOMEM;
+    if (rc == CADRE_OK) rc = count_prompts(self, context);
     if (rc < 0) {
+        self->options = NULL; /* the caller's still */
         destroy(self);
         return rc;
     }
-    self->options = *options;
     *options = NULL;
     out->size = sizeof(*out);
     out->ops = &ops_table;
     out->self = self;
     out->dimension = (uint32_t)weights->plan.dimension;
     out->max_batch = (uint32_t)max_batch;
-    out->context_length = (uint32_t)self->options->context_length;
+    out->context_length = (uint32_t)self->longest;
     out->heartbeat_ms = 0; /* the engine gives no sign within a Run */
     out->threads = (uint32_t)weights->thread_count;
     return CADRE_OK;

@@ -130,17 +130,18 @@ static int try_row(loading *l, size_t tokens, double *bytes)
     cadre__onnx_weights *w = l->weights;
     bool text = w->plan.capability == CADRE_TEXT_EMBEDDING;
     size_t pixels = text ? 1 : (size_t)3 * (size_t)w->plan.image_size * (size_t)w->plan.image_size;
-    int64_t *numbers = text ? calloc(tokens, 3 * sizeof(*numbers)) : NULL;
+    int64_t *numbers = text ? calloc(tokens, 4 * sizeof(*numbers)) : NULL;
     float *picture = text ? NULL : calloc(pixels, sizeof(*picture));
     cadre__onnx_part part = {.rows = 1, .tokens = tokens, .pixels = picture};
     if (numbers) {
         part.ids = numbers;
         part.mask = numbers + tokens;
         part.types = numbers + 2 * tokens;
+        part.pool = numbers + 3 * tokens;
     }
     for (size_t i = 0; numbers && i < tokens; i++) {
-        part.ids[i] = cadre__onnx_vocabulary_size(w->vocabulary) - 1;
-        part.mask[i] = 1;
+        part.ids[i] = cadre__onnx_tokenizer_size(w->tokenizer) - 1;
+        part.mask[i] = part.pool[i] = 1;
     }
     cadre__onnx_runner runner = {.load = l->context};
     OrtValue *result = NULL;
@@ -186,7 +187,7 @@ static int try_out(loading *l)
                                l->options->context_length, tried, l->detail);
     if (rc == CADRE_EENGINE)
         return cadre_load_fail(l->context, CADRE_EFORMAT, "%.150s: it fails with the last of the vocabulary's %d pieces: %s", l->options->path,
-                               cadre__onnx_vocabulary_size(w->vocabulary), l->detail);
+                               cadre__onnx_tokenizer_size(w->tokenizer), l->detail);
     if (rc < 0) return rc;
     /* n × (token + pair × n), through both points. */
     double at_brief = little / (double)brief, at_longest = longest > brief ? more / (double)longest : at_brief;
@@ -198,14 +199,14 @@ static int try_out(loading *l)
 
 /* ---- all of it ---- */
 
-static int read_vocabulary(loading *l)
+static int read_vocabulary(loading *l, uint64_t *bytes)
 {
     char path[4096];
     const char *named = l->options->vocabulary;
     if (!named && !cadre__onnx_beside(l->options->path, "vocab.txt", path, sizeof(path)))
         return cadre_load_fail(l->context, CADRE_EFORMAT, "the path of the vocabulary is too long");
-    int rc = cadre__onnx_vocabulary_read(named ? named : path, &l->weights->vocabulary, l->detail, sizeof(l->detail));
-    return rc == CADRE_EFORMAT ? cadre_load_fail(l->context, rc, "%s", l->detail) : rc;
+    int rc = cadre__onnx_tokenizer_read(named ? named : path, &l->weights->tokenizer, bytes, l->detail, sizeof(l->detail));
+    return rc == CADRE_EFORMAT || rc == CADRE_ENOTSUP ? cadre_load_fail(l->context, rc, "%s", l->detail) : rc;
 }
 
 static int prepare(loading *l)
@@ -231,12 +232,12 @@ static int load(loading *l, int capability)
     bool starved = rc == CADRE_ENOMEM && l->weights->watch;
     if (starved) rc = make_session(l, ORT_DISABLE_ALL);
     /* What was packed lies in the allocator; what was not is as large as it was in the file. */
-    uint64_t held = cadre__onnx_memory_held(), filed = cadre__onnx_sum(l->facts.file_bytes, l->facts.external_bytes);
+    uint64_t held = cadre__onnx_memory_held(), filed = cadre__onnx_sum(l->facts.file_bytes, l->facts.external_bytes), words = 0;
     if (rc == CADRE_OK) rc = plan(l, capability);
-    if (rc == CADRE_OK && l->weights->plan.capability == CADRE_TEXT_EMBEDDING) rc = read_vocabulary(l);
+    if (rc == CADRE_OK && l->weights->plan.capability == CADRE_TEXT_EMBEDDING) rc = read_vocabulary(l, &words);
     if (rc == CADRE_OK) rc = try_out(l);
     if (rc == CADRE_OK && starved) rc = CADRE_ENOMEM;
-    l->weights->bytes = cadre__onnx_sum(held > filed ? held : filed, l->weights->vocabulary ? cadre__onnx_vocabulary_bytes(l->weights->vocabulary) : 0);
+    l->weights->bytes = cadre__onnx_sum(held > filed ? held : filed, words);
     return rc == CADRE_OK && cadre_load_cancelled(l->context) ? CADRE_ECANCELED : rc;
 }
 
@@ -267,7 +268,7 @@ void cadre__onnx_weights_destroy(void *payload)
     cadre__onnx_memory_trim();
     cadre__onnx_watch_destroy(w->watch);
     cadre__onnx_threads_destroy(w->threads);
-    cadre__onnx_vocabulary_destroy(w->vocabulary);
+    cadre__onnx_tokenizer_destroy(w->tokenizer);
     free(w->signature);
     free(w);
 }

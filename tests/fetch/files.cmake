@@ -1,0 +1,25 @@
+# Files of models, through the library as hosts use it, against hub.py; reference and cache names from within.
+add_library(cadre_fetch_rig STATIC rig.c)
+target_include_directories(cadre_fetch_rig PUBLIC ${CMAKE_CURRENT_SOURCE_DIR})
+target_compile_definitions(cadre_fetch_rig PUBLIC CADRE_PYTHON="${Python3_EXECUTABLE}" CADRE_FETCH_TESTS="${CMAKE_CURRENT_SOURCE_DIR}"
+    CADRE_FETCH_CHILD="$<TARGET_FILE:fetch_child>")
+target_link_libraries(cadre_fetch_rig PUBLIC cadre_test_support cadre::fetch PkgConfig::CADRE_FETCH_TESTED PRIVATE cadre_warnings)
+add_executable(fetch_child fetch_child.c)
+target_link_libraries(fetch_child PRIVATE cadre::fetch cadre_warnings)
+foreach(suite IN ITEMS fetch fetch_rude fetch_kill fetch_cache)
+    if(NOT EXISTS ${CMAKE_CURRENT_SOURCE_DIR}/test_${suite}.c)
+        continue()
+    endif()
+    add_executable(test_${suite} test_${suite}.c)
+    target_link_libraries(test_${suite} PRIVATE cadre_fetch_rig cadre_warnings)
+    add_dependencies(test_${suite} fetch_child)
+    add_test(NAME ${suite} COMMAND test_${suite})
+    set_tests_properties(${suite} PROPERTIES ENVIRONMENT "${CADRE_TEST_ENVIRONMENT}" TIMEOUT 600)
+endforeach()
+
+# The hub's own Python package in the same cache, where it is installed (CADRE_TEST_HUB_PYTHON names a Python that has it).
+if(NOT CADRE_TEST_HUB_PYTHON)
+    set(CADRE_TEST_HUB_PYTHON ${Python3_EXECUTABLE})
+endif()
+add_test(NAME fetch_with_package COMMAND ${CADRE_TEST_HUB_PYTHON} ${CMAKE_CURRENT_SOURCE_DIR}/with_package.py $<TARGET_FILE:fetch_child>)
+set_tests_properties(fetch_with_package PROPERTIES SKIP_RETURN_CODE 77 TIMEOUT 300)
