@@ -33,7 +33,7 @@ int main(int argc, char **argv)
     cadre_pool_options options = CADRE_POOL_OPTIONS_INIT;
     cadre_entry entry = CADRE_ENTRY_INIT;
     cadre_generate_params ask = CADRE_GENERATE_PARAMS_INIT;
-    if (argc < 2 || snprintf(json, sizeof json, "{\"path\": \"%s\"}", argv[1]) >= (int)sizeof json) return 2;
+    if (argc < 2 || snprintf(json, sizeof json, "{\"path\": \"%s\"}", argv[1]) >= (int)sizeof json) return puts("usage: fetch REFERENCE [QUESTION]"), 2;
     entry.key = ask.key = "model", entry.capability = CADRE_TEXT_TO_TEXT, entry.backend = "llama", entry.options = json, entry.loader = CADRE_LOADER_ASYNC;
     ask.text = argc > 2 ? argv[2] : "Name three colours.", ask.on_text = on_text, ask.on_done = on_done;
     if (cadre_fetcher_create(&fetcher, uv_default_loop(), NULL) < 0) return 1;

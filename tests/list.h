@@ -490,8 +490,14 @@
     X(files_that_went_are_looked_for_again)                                                                                                                    \
     X(what_the_backend_says_of_fetched_files_fails_the_load)                                                                                                   \
     X(a_look_that_never_returns_does_not_hold_up_the_close)                                                                                                    \
+    X(a_look_that_takes_too_long_fails_the_load)                                                                                                               \
     X(a_look_whose_entry_goes_is_forgotten)                                                                                                                    \
     X(everybody_is_told_once_whatever_happens)                                                                                                                 \
+    X(a_read_that_does_not_end_does_not_hold_up_the_close)                                                                                                     \
     X(files_are_read_ahead_of_a_load)
+
+#define TESTS_files_within(X)                                                                                                                                  \
+    X(who_asks_within_an_unload_hears_that_the_model_was_removed)                                                                                              \
+    X(whatever_is_called_from_within_everybody_is_told_once)
 
 #endif

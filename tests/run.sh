@@ -3,7 +3,8 @@
 #
 # usage: sh tests/run.sh [--quick]
 #   dev    every test, with all backends and real models
-#   asan   the tests of the core, of scripted models and of the picture library under AddressSanitizer and UndefinedBehaviorSanitizer, no backend
+#   asan   the tests of the core, of scripted models, of the picture library and of the fetcher under AddressSanitizer and UndefinedBehaviorSanitizer,
+#          no backend
 #   tsan   the same under ThreadSanitizer
 #   fuzz   every fuzz target for 20 s, always from the same seed (tests/fuzz.sh runs them for any time and from any)
 #   --quick  dev only

@@ -617,6 +617,39 @@ static void a_look_that_never_returns_does_not_hold_up_the_close(void **state)
     files_end(&sf);
 }
 
+static void a_look_that_takes_too_long_fails_the_load(void **state)
+{
+    (void)state;
+    for (int kind = CADRE_LOADER_SYNC; kind <= CADRE_LOADER_PRELOADED; kind++) {
+        row("%s", kinds[kind]);
+        scripted_files sf;
+        fixture *fx = files_begin(&sf, NULL);
+        script *s = text_script(fx, "m");
+        cadre_entry entry = entry_with(s, (cadre_loader_kind)kind);
+        entry.load_timeout_ms = 100;
+        add(fx, &entry);
+        gate_hold(&sf.finding);
+        int looked = atomic_load(&sf.finds);
+        answer *a = ask(s, "hello");
+        while (atomic_load(&sf.finds) == looked) settle(fx);
+        pass_time(fx, 99);
+        assert_int_equal(a->done, 0);
+        pass_time(fx, 2);
+        assert_failed(a, CADRE_ETIMEDOUT, "looking at the files took longer than load_timeout_ms");
+        assert_state_of(fx, "m", CADRE_MODEL_FAILED);
+        pass_time(fx, 1000);
+        a = ask(s, "hello"); /* the next attempt has a time of its own */
+        pass_time(fx, 99);
+        assert_int_equal(a->done, 0);
+        files_put(&sf, A);
+        gate_open(&sf.finding);
+        until_done(a);
+        assert_answered(s, a, "hello");
+        assert_int_equal(sf.started, 0);
+        files_end(&sf);
+    }
+}
+
 static void a_look_whose_entry_goes_is_forgotten(void **state)
 {
     (void)state;
@@ -792,6 +825,55 @@ static void make_file(const char *path, size_t bytes)
     assert_non_null(file);
     for (size_t i = 0; i < bytes; i++) putc((int)(i & 0xff), file);
     assert_int_equal(fclose(file), 0);
+}
+
+static void wait_at_gate(uv_work_t *work)
+{
+    gate_wait(work->data);
+}
+
+static void no_more(uv_work_t *work, int status)
+{
+    (void)work, (void)status;
+}
+
+/* All of libuv's threads have other work. */
+static void a_read_that_does_not_end_does_not_hold_up_the_close(void **state)
+{
+    (void)state;
+    start_uv_threads();
+    uv_loop_t other;
+    uv_work_t works[8]; /* more than there are threads */
+    gate busy;
+    gate_init(&busy);
+    gate_hold(&busy);
+    assert_status(uv_loop_init(&other), 0);
+    for (size_t i = 0; i < COUNT(works); i++) {
+        works[i].data = &busy;
+        assert_status(uv_queue_work(&other, &works[i], wait_at_gate, no_more), 0);
+    }
+    ahead r = {.fx = fixture_begin(), .count = 1, .paths = {"/dev/null"}};
+    const cadre_text_to_text_loader loader = {sizeof loader, load_ahead, &r, NULL};
+    assert_status(cadre_spawn_text_to_text(r.fx->pool, "m", &loader, NULL, NULL, NULL, NULL, NULL), 0);
+    settle(r.fx);
+    assert_int_equal(r.done, 0);
+    cadre_close_options options = CADRE_CLOSE_OPTIONS_INIT;
+    options.drain_ms = 0;
+    options.abandon_after_ms = 50;
+    fixture_start_close(r.fx, &options);
+    run_until_int(r.fx, &r.done, 1);
+    assert_status(r.status, CADRE_ECLOSED);
+    cadre_weights_future_release(r.future);
+    fixture_advance(r.fx, 51);
+    fixture_close(r.fx, NULL);
+    gate_open(&busy);
+    uv_run(&other, UV_RUN_DEFAULT);
+    assert_status(uv_loop_close(&other), 0);
+    gate_destroy(&busy);
+    uv_run(&r.fx->loop, UV_RUN_DEFAULT);        /* the read comes back to a pool that is gone */
+    assert_size(r.fx->report.held_promises, 0); /* it is not the host's */
+    assert_size(r.fx->report.abandoned_threads, 0);
+    fixture_end(r.fx);
 }
 
 static void files_are_read_ahead_of_a_load(void **state)

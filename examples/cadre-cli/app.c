@@ -82,11 +82,12 @@ void app_fail(int code, int status, const char *detail)
     app_end(code);
 }
 
-/* A load's error can be any: what tells it from an answer's is that no load has made a worker yet. */
-static int code_of(int status)
+/* A load's error can be any: what tells it from an answer's is that no load has made a worker yet. A picture's names the picture. */
+static int code_of(int status, const char *detail)
 {
     cadre_entry_info info = CADRE_ENTRY_INFO_INIT;
     if (status == CADRE_EINVAL) return CLI_USAGE;
+    if (strncmp(detail, "images[", 7) == 0) return CLI_FAILED;
     if (status == CADRE_ENOTSUP || status == CADRE_EINPUT || status == CADRE_ETOOLONG || status == CADRE_ECANCELED) return CLI_FAILED;
     if (app.model && app.pool && cadre_registry_get(app.pool, app.model->key, &info) == 0 && info.loads == 0) return CLI_LOAD;
     return CLI_FAILED;
@@ -94,12 +95,14 @@ static int code_of(int status)
 
 void app_request_failed(const cadre_request *request, int status)
 {
-    app_fail(code_of(status), status, cadre_request_detail(request));
+    const char *detail = cadre_request_detail(request);
+    app_fail(code_of(status, detail), status, detail);
 }
 
 void app_refused(int status)
 {
-    app_fail(code_of(status), status, cadre_pool_error_detail(app.pool));
+    const char *detail = cadre_pool_error_detail(app.pool);
+    app_fail(code_of(status, detail), status, detail);
 }
 
 cadre_request_options app_request_options(void)

@@ -7,7 +7,7 @@
 
 const struct command command_table[] = {
     {"models", MODELS, NONE, 0, "", NULL, "list the models of the manifest",
-     "Prints a table: key, capability, provider or backend, loader, whether its files are here, state, workers, the memory that the model takes now, and\n"
+     "Prints a table: key, capability, provider and backend, loader, whether its files are here, state, workers, the memory that the model takes now, and\n"
      "with --verbose its license. Each entry whose files are here is checked by its backend; one that cannot be used is in state \"unusable\", and why is\n"
      "told on standard error. Where there is no manifest, the catalogue is shown that is installed with this program.",
      models_prepare, models_start},

@@ -25,9 +25,9 @@ int print_help(const struct command *command)
     if (command) {
         printf("usage: cadre-cli %s [OPTION...]%s%s\n\n%s\n", command->name, *command->arguments ? " " : "", command->arguments, command->description);
         if (command->capability >= 0)
-            puts("\nMODEL is a key of the manifest; it may be left out when that has one model of this kind. Without a manifest, MODEL may be a reference to "
-                 "its file,\n"
-                 "hf:OWNER/NAME/FILE or hf:OWNER/NAME@REVISION/FILE, which is fetched with the first use.");
+            puts("\nMODEL is a key of the manifest; it may be left out when that has one model of this kind. MODEL may also be a reference to its file at a "
+                 "hub,\n"
+                 "hf:OWNER/NAME/FILE or hf:OWNER/NAME@REVISION/FILE, which is fetched with the first use; no manifest is looked at then.");
         print_options(command->bit, "Options:");
     } else {
         puts("usage: cadre-cli COMMAND [OPTION...] [ARGUMENT...]\n\nRuns the models of a manifest, or of a hub, from a terminal.\n\nCommands:");

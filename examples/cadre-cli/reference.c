@@ -17,11 +17,15 @@ static int ends_with(const char *word, const char *end)
     return length >= tail && strcasecmp(word + length - tail, end) == 0;
 }
 
-static const char *backend_of(const char *word)
+/* NULL: the command can use no such file, and `*ends` says of which kind it must be. */
+static const char *backend_of(const char *word, const char **ends)
 {
-    int gguf = ends_with(word, ".gguf");
-    if (app.command->bit == DRAW) return gguf || ends_with(word, ".safetensors") ? "diffusion" : NULL;
-    return gguf ? "llama" : ends_with(word, ".onnx") ? "onnx" : NULL;
+    uint32_t bit = app.command->bit;
+    int gguf = ends_with(word, ".gguf"), onnx = ends_with(word, ".onnx");
+    *ends = bit == DRAW ? ".gguf or .safetensors" : bit == EMBED ? ".gguf or .onnx" : bit == EMBED_IMAGE ? ".onnx" : ".gguf";
+    if (bit == DRAW) return gguf || ends_with(word, ".safetensors") ? "diffusion" : NULL;
+    if (gguf && bit != EMBED_IMAGE) return "llama";
+    return onnx && (bit & (EMBED | EMBED_IMAGE)) ? "onnx" : NULL;
 }
 
 static void add_option(struct buffer *out, const char *name, const char *value)
@@ -38,11 +42,15 @@ int reference_model(const char *word)
     int rc = need_fetch(word);
     if (rc == 0) rc = check_utf8("MODEL", word, strlen(word));
     if (rc) return free(model), rc;
-    model->backend = backend_of(word);
+    const char *ends;
+    model->backend = backend_of(word, &ends);
     if (!model->backend) {
         free(model);
-        return misuse("%.255s: the name of a file that \"%s\" can use ends in %s", word, app.command->name,
-                      app.command->bit == DRAW ? ".gguf or .safetensors" : ".gguf or .onnx");
+        return misuse("%.255s: \"%s\" takes a reference to a file, hf:OWNER/NAME/FILE, whose name ends in %s", word, app.command->name, ends);
+    }
+    if (app.command->bit == DESCRIBE && !app.options.mmproj) {
+        free(model);
+        return misuse("%.255s: a model that looks at pictures has a second file; name it with --mmproj hf:OWNER/NAME/FILE", word);
     }
     buffer_add(&options, "{", 1);
     add_option(&options, "path", word);

@@ -16,7 +16,8 @@
  * same file fetch it once: .locks/models--OWNER--NAME/ETAG.lock is locked as the hub's own library does it. Disk space is looked at first.
  *
  * A reference is "hf:OWNER/NAME/FILE" or "hf:OWNER/NAME@REVISION/FILE" (slashes of a revision are written %2F; a repository of one part needs its revision:
- * "hf:gpt2@main/config.json"). A file that ends in -00001-of-000NN.gguf stands for all its parts. A fetch brings nothing before it knows how large all of its
+ * "hf:gpt2@main/config.json"). A file that ends in -00001-of-000NN.gguf stands for all its parts, at most 1,024; a fetch has at most 1,024 files
+ * (CADRE_EINVAL). A fetch brings nothing before it knows how large all of its
  * files are; refs/REVISION moves on when the last of them is there.
  *
  * A revision is looked up at the hub each time that something is missing; a file that is in the cache for the revision's last known commit counts as there,

@@ -26,7 +26,9 @@
  * them. Embeddings are pooled as the file or `pooling` says (mean, CLS, last) and L2-normalised. Loads report progress and can be cancelled; a cancelled
  * request stops a running decode, and one that runs gives signs of life between its graph nodes: after 60 s without any the worker counts as hung. With
  * gpu_layers the memory of loads is not measured, and what an entry needs is said to be the host's: its own "memory" says better. Bad files, unknown
- * architectures and over-long prompts are errors with a text, never an abort. */
+ * architectures and over-long prompts are errors with a text, never an abort. So is a text with more than 8,192 letters, digits, spaces or signs in a row
+ * (CADRE_EINPUT) for a byte-level BPE tokenizer whose words llama.cpp finds by std::regex, which would take more stack than there is: tekken's, GPT-4o's,
+ * DeepSeek's and others'; those of Llama 3, Qwen 2 and 3, Phi-4, Kimi K2, GPT-2 and SmolLM take any. */
 #ifndef CADRE_LLAMA_H
 #define CADRE_LLAMA_H
 
@@ -49,9 +51,11 @@ typedef struct cadre_llama_options {
     const char *mmproj; /* vision: a GGUF file with the vision tower and its projector; copied; each worker has its own copy of it. NULL for the others */
     const cadre_named_text *prompts; /* text embedding: what is put before a text whose request names a task of this name; copied. Names unique, none empty */
     size_t prompt_count;             /* 0 … 1,024; 0 for the others */
-    const char *pooling; /* text embedding: "mean", "cls" or "last", where the file says none or another than its model card; NULL: as the file says */
+    const char *pooling; /* text embedding: "mean", "cls" or "last", where the file says none or another than its model card; NULL: as the file says (a shared
+                            loader: as its weights). CADRE_EINVAL for the others */
     int32_t causal;      /* text embedding: 0: every token sees all of the text, as gte-Qwen2 and others want it whose files do not say so; 1: only what comes
-                            before it; default: as the file says. Without a meaning for encoders, whose tokens always see all */
+                            before it; default: as the file says (a shared loader: as its weights). Without a meaning for encoders, whose tokens always see all.
+                            CADRE_EINVAL for the others */
 } cadre_llama_options;
 #define CADRE_LLAMA_OPTIONS_INIT                                                                                                                               \
     {                                                                                                                                                          \
@@ -75,8 +79,8 @@ CADRE_EXTERN int cadre_llama_vision(const cadre_llama_options *options, cadre_vi
 CADRE_EXTERN int cadre_llama_weights(cadre_pool *pool, const cadre_llama_options *options, cadre_reservation *owned, cadre_weights_future **out);
 
 /* Loop thread. As above, but the worker only makes its own context around the shared weights (which it keeps alive). `weights` may still be pending; the loader
- * takes a reference of its own, until its release. options->path is not used (mmproj is). Weights that cadre_llama_weights did not make fail the load with
- * CADRE_EINVAL. */
+ * takes a reference of its own, until its release. options->path is not used (mmproj is); pooling and causal are each worker's own, where it says them. Weights
+ * that cadre_llama_weights did not make fail the load with CADRE_EINVAL. */
 CADRE_EXTERN int cadre_llama_text_to_text_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_to_text_loader *out);
 CADRE_EXTERN int cadre_llama_text_embedding_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_text_embedding_loader *out);
 CADRE_EXTERN int cadre_llama_vision_shared(cadre_weights_future *weights, const cadre_llama_options *options, cadre_vision_loader *out);

@@ -16,7 +16,7 @@
  *
  * `vocabulary` may be a GGUF file instead, of a decoder's tokenizer (SentencePiece "llama" or byte-level BPE "gpt2"); any weights in it are left alone. Texts
  * then become tokens by llama.cpp, with the beginning and end tokens that the file's keys say; lower_case does nothing. It needs a cadre-onnx that was built
- * with the llama backend beside it; of another one such a file is CADRE_ENOTSUP.
+ * with the llama backend beside it; of another one such a file is CADRE_ENOTSUP. What cadre/llama.h says of long rows of characters of one kind holds here too.
  *
  * A request's task names one of `prompts`, whose text is put before each of the request's texts; without a task nothing is. A task that is none of them is
  * CADRE_EINPUT, or CADRE_ENOTSUP where the model has no prompts. The prompt's tokens count in the pooling like the others, unless the file has the input

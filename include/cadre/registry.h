@@ -30,7 +30,8 @@
  * at its addition like any other. One that lacks some is added unseen: an "async" one brings them when it is first loaded, on the loop, without a thread that
  * waits, before memory is reserved; of a "sync" or "preloaded" one the load looks once more and fails with UV_ENOENT, its detail saying what to fetch. Then the
  * backend looks at them, on the checks thread, and the load goes on as any. cadre_registry_fetch brings them ahead, whatever the loader; a load of any
- * kind joins one that is under way. load_timeout_ms limits the load that waits for files, and not the fetch of a host.
+ * kind joins one that is under way. load_timeout_ms limits the load that waits for files to be found or fetched,
+ * and not the fetch of a host.
  *
  * When workers come and go. The first request of a cold model starts initial_workers. One more is started while what waits would take the present workers
  * twice as long as a load, at least 250 ms, all of them are busy and a core is free for it; it takes free memory only and evicts nobody. An idle worker goes
@@ -150,15 +151,15 @@ typedef struct cadre_file_fetcher {
     /* Checks thread; may block; no network. Writes the local path of the file that the reference names. 0; UV_ENOENT: it, or a further part of it, is not in
      * the cache; CADRE_EINVAL: no reference, detail says why; or the system's error with a detail. */
     int (*find)(void *self, const char *reference, char *path, size_t path_size, char *detail, size_t detail_size);
-    /* Loop thread; must not block. Brings the files (and the further parts of split ones) into the cache; the future resolves, to weights without a payload,
-     * when `find` has them all. Progress in bytes, stage "download". The references are valid during the call. NULL: out of memory. Releasing the future
-     * cancels; what has come is kept for the next time. */
+    /* Loop thread; must not block. Brings the files (and the further parts of split ones) into the cache; the future resolves, to weights without a payload
+     * (CADRE_WEIGHTS_VALUE_INIT), when `find` has them all. Progress in bytes, stage "download". The references are valid during the call. NULL: out of memory.
+     * Releasing the future cancels; what has come is kept for the next time. */
     cadre_weights_future *(*fetch)(void *self, cadre_pool *pool, const char *const *references, size_t count);
 } cadre_file_fetcher;
 
-/* Brings an entry's missing files; cb runs when they are here (at once, on a later turn, if nothing is missing), or with the reason. Nothing is loaded.
- * CADRE_ENOENT; CADRE_ENOMEM; CADRE_ECLOSED; CADRE_EINVAL. By cb besides what the fetcher says: CADRE_ECANCELED: the model was unloaded or removed meanwhile.
- */
+/* Brings an entry's missing files; cb runs when they are here (at once, on a later turn, if nothing is missing), or with the reason. Nothing is loaded but
+ * the shared weights of a "preloaded" entry, which follow as after its addition. CADRE_ENOENT; CADRE_ENOMEM; CADRE_ECLOSED; CADRE_EINVAL. By cb besides what
+ * the fetcher says: CADRE_ECANCELED: the model was unloaded or removed meanwhile; CADRE_ECLOSED: the pool is closing. */
 CADRE_EXTERN int cadre_registry_fetch(cadre_pool *pool, const char *key, cadre_registry_cb cb, void *data);
 
 /* ---- one model ---- */
@@ -209,7 +210,7 @@ typedef struct cadre_entry_info {
     cadre_progress progress; /* while something of it loads or is fetched: the latest that was reported (fraction NaN: nothing yet, stage "") */
     const char *license;
     int missing;  /* 1: its files are not all here, so far as is known */
-    int fetching; /* 1: they are being brought */
+    int fetching; /* 1: they are being brought; `state` is COLD unless a load waits for them */
 } cadre_entry_info;
 #define CADRE_ENTRY_INFO_INIT                                                                                                                                  \
     {                                                                                                                                                          \

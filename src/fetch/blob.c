@@ -205,7 +205,7 @@ static int check_hash(cadre__blob *blob, const char *path)
     if (EVP_DigestFinal_ex(blob->hash, digest, &length) != 1) return CADRE_ENOMEM;
     for (unsigned i = 0; i < length; i++) snprintf(text + (size_t)2 * i, 3, "%02x", digest[i]);
     if (strcmp(text, blob->meta.etag) == 0) return CADRE_OK;
-    unlink(path);
+    if (unlink(path) < 0) (void)!ftruncate(blob->fd, 0); /* in a folder of others it may be written but not removed */
     snprintf(blob->detail, sizeof blob->detail, "what came has the %s %s, the hub promised %s", length == 32 ? "SHA-256" : "git hash", text, blob->meta.etag);
     return CADRE_EFORMAT;
 }

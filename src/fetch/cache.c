@@ -128,7 +128,8 @@ int cadre__cache_make_folders(const cadre__settings *settings, const char *path,
 
 static int write_whole(const char *path, const char *text, size_t length)
 {
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666), error = 0;
+    if (unlink(path) < 0 && errno != ENOENT) return errno;
+    int fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666), error = 0; /* never through a link that somebody else has left there */
     if (fd < 0) return errno;
     for (size_t at = 0; at < length && !error;) {
         ssize_t n = write(fd, text + at, length - at);

@@ -243,7 +243,7 @@ void cadre__fetches_progress(cadre__file *file)
         for (size_t i = 0; i < fetch->count; i++) {
             const cadre__file *one = fetch->files[i].file;
             done += cadre__file_here(one);
-            total += one->size;
+            total = total > UINT64_MAX - one->size ? UINT64_MAX : total + one->size; /* as the hub says it, whatever it says */
             known = known && one->sized;
         }
         if (!known) total = 0;
@@ -260,6 +260,11 @@ static int add(cadre__fetch *fetch, cadre__reference *reference)
     if (wants(fetch, file)) {
         cadre__file_leave(file);
         return CADRE_OK;
+    }
+    if (fetch->count == CADRE__FILES_MAX) {
+        cadre__file_leave(file);
+        snprintf(fetch->detail, sizeof fetch->detail, "more than %d files at once", CADRE__FILES_MAX);
+        return CADRE_EINVAL;
     }
     if ((fetch->count & (fetch->count + 1)) == 0) { /* room for a power of two less one */
         cadre__wanted *files = realloc(fetch->files, (2 * fetch->count + 1) * sizeof *files);

@@ -26,7 +26,8 @@
 #define CADRE__FETCH_DETAIL 1024
 #define CADRE__FETCH_PATH PATH_MAX
 #define CADRE__ETAG_MAX 128
-#define CADRE__PARTS_MAX 4096
+#define CADRE__PARTS_MAX 1024
+#define CADRE__FILES_MAX 1024 /* of one fetch: its files are looked through one by one, on the loop */
 #define CADRE__COMMIT 40
 
 /* ---- options.c ---- */
@@ -201,7 +202,8 @@ typedef enum cadre__step {
     CADRE__FILE_FINISHING,
     CADRE__FILE_PAUSED, /* until `due`, then `next` */
     CADRE__FILE_DONE,
-    CADRE__FILE_STOPPED /* failed, or nobody waits: lets go of the disk, then goes */
+    CADRE__FILE_FAILED, /* until the last of its waiters, who have been told, has left */
+    CADRE__FILE_STOPPED /* nobody waits: lets go of the disk, then goes */
 } cadre__step;
 
 typedef struct cadre__file {
@@ -224,6 +226,7 @@ typedef struct cadre__file {
     cadre__piece *pieces, **pieces_last, *filling, *writing, *spare;
     uint64_t flushed_at;
     unsigned piece_count;
+    bool old_wrong;           /* all of it was here once, and wrong */
     bool sized, busy, opened; /* the size is known; a chore is under way; the blob holds files */
     bool passes;              /* another attempt may help */
     bool restart;             /* before the next piece is written, begin at 0; the blob's side clears it */

@@ -87,6 +87,9 @@ void cadre__file_fail(cadre__file *file, int status, const char *detail)
     cadre_fetcher *fetcher = file->fetcher;
     cadre__reference_print(&file->reference, name, sizeof name);
     snprintf(text, sizeof text, "%s: %.*s", name, CADRE__FETCH_DETAIL - 1, detail && *detail ? detail : cadre_strerror(status));
+    file->step = CADRE__FILE_FAILED; /* a waiter may be unable to leave at once, and nobody joins any more */
+    if (file->transfer) cadre__http_cancel(file->transfer);
+    file->transfer = NULL;
     if (file->waiters) cadre__fetches_fail(file, status, text); /* they leave, and the last stops it */
     cadre__files_go_on(fetcher);
 }
@@ -330,7 +333,8 @@ static void opened(cadre__chore *chore)
         if (file->blob.there) file->here = file->size;
         cadre__fetches_progress(file);
         pause_until(file, CADRE__FILE_CLEARED, LOCK_POLL_MS);
-    } else if (rc == CADRE_EFORMAT) { /* all of what was here, and wrong: it is gone now */
+    } else if (rc == CADRE_EFORMAT && file->size && !file->old_wrong) { /* all of what was here, and wrong: it is gone now */
+        file->old_wrong = true;
         cadre__fetcher_log(file->fetcher, CADRE_LOG_WARN, "%s: %s; from the beginning", file->reference.path, file->blob.detail);
         pause_until(file, CADRE__FILE_CLEARED, 0);
     } else if (rc < 0) {
@@ -405,7 +409,7 @@ void cadre__files_go_on(cadre_fetcher *fetcher)
 
 bool cadre__file_unfinished(const cadre__file *file)
 {
-    return file->step != CADRE__FILE_DONE && file->step != CADRE__FILE_STOPPED;
+    return file->step < CADRE__FILE_DONE;
 }
 
 uint64_t cadre__file_here(const cadre__file *file)
@@ -417,7 +421,7 @@ cadre__file *cadre__file_join(cadre_fetcher *fetcher, cadre__reference *referenc
 {
     cadre__file **end = &fetcher->files;
     for (; *end; end = &(*end)->next)
-        if ((*end)->step != CADRE__FILE_STOPPED && cadre__reference_equal(&(*end)->reference, reference)) {
+        if ((*end)->step <= CADRE__FILE_DONE && cadre__reference_equal(&(*end)->reference, reference)) {
             cadre__reference_clear(reference);
             (*end)->waiters++;
             return *end;
@@ -442,7 +446,8 @@ void cadre__file_look_again(cadre__file *file)
     if (file->step != CADRE__FILE_DONE) return;
     file->attempts = file->digests_wrong = 0;
     file->here = file->reached = 0;
-    file->sized = false;
+    file->sized = file->old_wrong = false;
+    file->blob.meta = (cadre__meta){{0}, {0}, 0}; /* found in the cache it must not name the commit of before */
     file->step = CADRE__FILE_NEW;
 }
 

@@ -149,8 +149,11 @@ static void go_on(cadre__http *http, cadre__transfer *t)
     t->rests = 0;
     cadre__transfer_moved(t);
     http->inside++;
-    (void)curl_easy_pause(t->easy, CURLPAUSE_CONT);
+    CURLcode code = curl_easy_pause(t->easy, CURLPAUSE_CONT);
     http->inside--;
+    if (code == CURLE_OK) return;
+    t->finished = true; /* on_body refused what was kept: libcurl says so here alone, and would not go on */
+    t->code = code;
 }
 
 /* Of those that rest the one that does so longest goes on, and one in a turn: libcurl reads for all of them at once. */

@@ -112,15 +112,21 @@ void cadre__result_of_code(cadre__transfer *t, CURLcode code)
     }
 }
 
+#define RETRY_MOST_S 86400
+
 /* Seconds, or a date. */
 static int64_t retry_after(const char *text)
 {
     if (!text || !*text) return -1;
-    if (strspn(text, "0123456789") == strlen(text)) return strlen(text) > 6 ? INT64_C(86400000) : (int64_t)atol(text) * 1000;
-    time_t then = curl_getdate(text, NULL), now = time(NULL);
-    if (then == (time_t)-1) return -1;
-    int64_t seconds = then > now ? (int64_t)then - (int64_t)now : 0;
-    return (seconds > 86400 ? 86400 : seconds) * 1000;
+    int64_t seconds;
+    if (strspn(text, "0123456789") == strlen(text)) {
+        seconds = strlen(text) > 6 ? RETRY_MOST_S : atol(text);
+    } else {
+        time_t then = curl_getdate(text, NULL), now = time(NULL);
+        if (then == (time_t)-1) return -1;
+        seconds = then > now ? (int64_t)then - (int64_t)now : 0;
+    }
+    return (seconds > RETRY_MOST_S ? RETRY_MOST_S : seconds) * 1000;
 }
 
 void cadre__result_make(cadre__transfer *t, cadre__http_result *out)

@@ -291,7 +291,7 @@ void cadre__transfer_moved(cadre__transfer *t)
 
 static uint64_t waiting_due(const cadre__transfer *t)
 {
-    return !t->connected ? t->connect_due : t->paused ? CADRE__NO_TIME : t->stall_due;
+    return !t->connected ? t->connect_due : t->paused || t->rests ? CADRE__NO_TIME : t->stall_due;
 }
 
 uint64_t cadre__transfer_due(const cadre__transfer *t)

@@ -39,15 +39,16 @@ int cadre__hub_read(cadre__transfer *transfer, cadre__meta *out, char *detail, s
     const char *commit = cadre__http_header(transfer, "X-Repo-Commit"), *etag = cadre__http_header(transfer, "X-Linked-Etag"),
                *size = cadre__http_header(transfer, "X-Linked-Size");
     const char *lacks = NULL;
-    if (!etag) etag = cadre__http_header(transfer, "ETag");
-    if (!size) size = cadre__http_header(transfer, "Content-Length");
+    bool redirect = cadre__http_header(transfer, "Location") != NULL; /* whose own ETag and length are not the file's */
+    if (!etag && !redirect) etag = cadre__http_header(transfer, "ETag");
+    if (!size && !redirect) size = cadre__http_header(transfer, "Content-Length");
     *out = (cadre__meta){0};
     if (!commit || !cadre__is_commit(commit))
         lacks = "X-Repo-Commit";
     else if (!cadre__hub_etag(etag, out->etag))
-        lacks = "ETag";
+        lacks = redirect ? "X-Linked-Etag" : "ETag";
     else if (!read_size(size, &out->size))
-        lacks = "X-Linked-Size or Content-Length";
+        lacks = redirect ? "X-Linked-Size" : "X-Linked-Size or Content-Length";
     if (lacks) {
         snprintf(detail, detail_size, "%s: the answer has no usable %s: this is not a hub's", cadre__http_origin(transfer), lacks);
         return CADRE_EFORMAT;
@@ -85,13 +86,22 @@ static const char *not_there(const cadre__refusal *refusal)
                                                             : "there is no such repository, revision or file";
 }
 
+/* A server that prints the request's headers back must not bring the token into a text, nor its beginning where the message was cut. */
+static bool repeats(const char *message, size_t most, const char *token)
+{
+    if (strstr(message, token)) return true;
+    if (strlen(message) < most) return false;
+    for (const char *end = message; *end; end++)
+        if (strncmp(end, token, strlen(end)) == 0) return true;
+    return false;
+}
+
 int cadre__hub_refused(const cadre__settings *settings, const cadre__reference *reference, bool has_token, const cadre__refusal *refusal, const char *detail,
                        char *out, size_t size)
 {
     const char *token = has_token ? "the token may not, or has expired" : "set HF_TOKEN, or log in";
     bool gated = strcmp(refusal->code, "GatedRepo") == 0;
-    /* A server that prints the request's headers back must not bring the token into a text. */
-    bool tells = refusal->message[0] && !(settings->token && strstr(refusal->message, settings->token));
+    bool tells = refusal->message[0] && !(settings->token && repeats(refusal->message, sizeof refusal->message - 1, settings->token));
     int n = snprintf(out, size, "%s%s%s%s", detail, tells ? " (" : "", tells ? refusal->message : "", tells ? ")" : "");
     size_t used = n < 0 ? 0 : (size_t)n < size ? (size_t)n : size - 1;
     if (refusal->status == 401 || refusal->status == 403) {

@@ -87,7 +87,7 @@ static const char *read_split(cadre__reference *r)
     const char *end = r->path + length - SPLIT_LENGTH;
     if (end[0] != '-' || memcmp(end + 6, "-of-", 4) != 0 || strcmp(end + 15, ".gguf") != 0 || digits(end + 1) != 1) return NULL;
     unsigned parts = digits(end + 10);
-    if (parts > CADRE__PARTS_MAX) return "it has more than 4096 parts";
+    if (parts > CADRE__PARTS_MAX) return "it has more than 1024 parts";
     if (parts) r->parts = parts;
     return NULL;
 }

@@ -291,6 +291,7 @@ static void run_let_go(cadre__chore *chore)
 static void let_go(cadre__chore *chore)
 {
     cadre__file *file = of(chore);
+    if (chore->status < 0) cadre__blob_close(&file->blob); /* no thread could be made for it */
     file->busy = false;
     file->opened = false;
     if (file->step == CADRE__FILE_STOPPED)

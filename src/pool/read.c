@@ -43,6 +43,7 @@ static void finish(reading *self)
     }
     cadre_weights_promise_release(self->promise);
     cadre_port *port = self->port;
+    if (port->pool) port->pool->own_promises--;
     cadre__free(&port->allocator, self, self->bytes);
     cadre_port_release(port);
 }
@@ -188,6 +189,7 @@ cadre_weights_future *cadre_load_read_files(cadre_load_context *context, const c
         cadre__free(&pool->port->allocator, self, self->bytes);
         return cadre_weights_future_failed(pool, rc, NULL);
     }
+    pool->own_promises++;
     self->port = cadre_port_retain(pool->port);
     self->fs.data = self;
     self->loop = pool->loop;

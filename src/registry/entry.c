@@ -251,6 +251,8 @@ static bool is_gone(const cadre__entry *entry)
     return !model->loading && !model->ready && !model->leaving && !entry->reservations && !entry->weights && !entry->reserving;
 }
 
+static const char was_removed[] = "the model was removed";
+
 /* True: the entry is no more. */
 static bool finish_unload(cadre__entry *entry)
 {
@@ -263,12 +265,15 @@ static bool finish_unload(cadre__entry *entry)
     for (cadre__wish *wish = entry->fetches; wish; wish = wish->next) wish->late = false;
     bool removed = entry->removing && !entry->model->queued && !entry->model->running; /* those who were accepted meanwhile come first */
     cadre__wish *removals = removed ? entry->removals : NULL;
+    cadre__wish *loads = removed ? entry->loads : NULL, *fetches = removed ? entry->fetches : NULL; /* of who asked, and then removed it, in a callback */
     if (removed) {
         cadre__model *model = entry->model;
         cadre__event(pool, CADRE_EVENT_MODEL_REMOVED, model->key, 0, CADRE_OK, 0, 0, "%s", "");
         cadre__entry_free(entry);
         cadre__model_settle(model);
     }
+    grant(pool, loads, CADRE_ECANCELED, was_removed);
+    grant(pool, fetches, CADRE_ECANCELED, was_removed);
     grant(pool, wishes, CADRE_OK, "");
     grant(pool, removals, CADRE_OK, "");
     return removed;
@@ -288,7 +293,7 @@ static void cancel_wishes(cadre__entry *entry, cadre__wish **place)
         last = &(*last)->next;
         *last = NULL;
     }
-    grant(entry->pool, early, CADRE_ECANCELED, entry->removing ? "the model was removed" : "the model was unloaded");
+    grant(entry->pool, early, CADRE_ECANCELED, entry->removing ? was_removed : "the model was unloaded");
 }
 
 static void unload(cadre__entry *entry)

@@ -25,13 +25,19 @@ static cadre__config *origin_of(const cadre__entry *entry)
 
 /* ---- what comes of it ---- */
 
+static void stop_waiting(cadre__entry *entry)
+{
+    entry->load_waits = false;
+    cadre__deadline_clear(&entry->pool->deadlines, &entry->fetch_limit);
+}
+
 /* The files could not be had: everybody who waits for them hears it. */
 static void fail(cadre__entry *entry, int status, const char *detail)
 {
     bool load = entry->load_waits;
     char copy[CADRE__DETAIL_SIZE]; /* it may be an object's that a callback ends */
     snprintf(copy, sizeof copy, "%s", detail && *detail ? detail : cadre_strerror(status));
-    entry->load_waits = false;
+    stop_waiting(entry);
     entry->fetched = false;
     cadre__entry_grant_fetches(entry, status, copy);
     if (load && !entry->stopped) cadre__entry_no_load(entry, status, copy);
@@ -62,7 +68,7 @@ static void all_here(cadre__entry *entry, cadre__inspection *ins)
         entry->refused = false;
     }
     bool load = entry->load_waits;
-    entry->load_waits = false;
+    stop_waiting(entry);
     entry->fetched = false;
     cadre__entry_grant_fetches(entry, CADRE_OK, "");
     if (status == CADRE_OK || entry->stopped) return;
@@ -82,7 +88,6 @@ static void end_fetch(cadre__entry *entry)
     cadre_future *fetch = entry->fetch;
     entry->fetch = NULL;
     cadre__deadline_clear(&entry->pool->deadlines, &entry->fetch_stall);
-    cadre__deadline_clear(&entry->pool->deadlines, &entry->fetch_limit);
     cadre_future_on_progress(fetch, NULL, NULL);
     cadre_future_release(fetch);
 }
@@ -117,23 +122,24 @@ static void fetch_stalled(cadre_pool *pool, cadre__deadline *deadline)
     cadre__future_settle(entry->fetch, CADRE_ETIMEDOUT, NULL, "the download has reported no progress for stall_timeout_ms");
 }
 
-/* The load's patience ends; who fetches by hand has his own. */
+/* The load's patience ends, whether a look or the fetch takes so long; who fetches by hand has his own. */
 static void fetch_too_long(cadre_pool *pool, cadre__deadline *deadline)
 {
     (void)pool;
-    static const char detail[] = "the download took longer than load_timeout_ms";
     cadre__entry *entry = CADRE__CONTAINER(deadline, cadre__entry, fetch_limit);
-    if (!entry->fetches) {
+    const char *detail = entry->fetch ? "the download took longer than load_timeout_ms" : "looking at the files took longer than load_timeout_ms";
+    if (entry->fetch && !entry->fetches) {
         cadre__future_settle(entry->fetch, CADRE_ETIMEDOUT, NULL, detail);
         return;
     }
-    entry->load_waits = false;
+    stop_waiting(entry);
     cadre__entry_no_load(entry, CADRE_ETIMEDOUT, detail);
 }
 
 static void watch_limit(cadre__entry *entry)
 {
-    if (!entry->fetch || !entry->load_waits || entry->spawn.load_timeout_ms == CADRE_NEVER)
+    entry->fetch_limit.fire = fetch_too_long;
+    if (!entry->load_waits || entry->spawn.load_timeout_ms == CADRE_NEVER)
         cadre__deadline_clear(&entry->pool->deadlines, &entry->fetch_limit);
     else if (!entry->fetch_limit.place)
         cadre__pool_deadline(entry->pool, &entry->fetch_limit, cadre__ms(entry->spawn.load_timeout_ms));
@@ -175,9 +181,7 @@ static void start_fetch(cadre__entry *entry, const cadre__inspection *ins)
     entry->fetch = fetch;
     entry->progress = cadre__no_progress;
     entry->fetch_stall.fire = fetch_stalled;
-    entry->fetch_limit.fire = fetch_too_long;
     cadre_future_on_progress(fetch, fetch_progress, entry);
-    watch_limit(entry);
     cadre__log(entry->pool->port, CADRE_LOG_INFO, "fetching %zu file%s of \"%s\"", ins->absent, ins->absent == 1 ? "" : "s", entry->spec->entry.key);
 }
 
@@ -193,7 +197,7 @@ static void some_missing(cadre__entry *entry, const cadre__inspection *ins)
     if (entry->load_waits && e->estimate_bytes > 0 && (uint64_t)e->estimate_bytes > whole_budget(entry->pool)) {
         snprintf(detail, sizeof detail, "\"%s\" is expected to need %lld bytes, which is more than the whole budget of %llu; nothing was downloaded", e->key,
                  (long long)e->estimate_bytes, (unsigned long long)whole_budget(entry->pool));
-        entry->load_waits = false;
+        stop_waiting(entry);
         cadre__entry_no_load(entry, CADRE_EBUDGET, detail);
     }
     if (entry->load_waits && e->loader != CADRE_LOADER_ASYNC && !entry->fetches) {
@@ -336,6 +340,6 @@ void cadre__files_stop(cadre__entry *entry)
         cadre__future_forget(entry->fetch, fetch_over, entry);
         end_fetch(entry);
     }
-    entry->load_waits = false;
+    stop_waiting(entry);
     entry->fetched = false;
 }

@@ -1,7 +1,7 @@
 /* The catalogue: fourteen models of one manifest, each from a hub by its own kind of loader, asked, evicted, loaded again, and all of them in one host whose
  * budget fits five.
  *
- * catalogue.py lays out a local hub with small files of the same architectures under the names that the catalogue has; tests/fetch/hub.py serves it. What the
+ * catalogue.py lays out a local hub with small files of the same architectures under the names that the catalogue has, and serves it. What the
  * models answer is held against the stored references of tests/llama and tests/onnx. A wrapper around the file fetcher notes which entries were fetched, so a
  * kind that does not do what it says fails. Weights by the CADRE_TEST_ variables (examples/weights.sh --env). */
 #define TESTS_catalogue(X)                                                                                                                                     \

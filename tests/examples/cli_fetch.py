@@ -186,7 +186,7 @@ def check_chat(smollm2):
     expect("as from a local file", run("chat", "--models", local, "-t0", question)[1] == answer)
     expect("--offline, with the file here", run("chat", "--offline", smollm2, "-t0", question)[:2] == (0, answer))
     code, out, err = run("chat", "hf:unsloth/smol/notes/read me.txt", question)
-    expect("the file's name says the backend", code == 2 and ".gguf or .onnx" in err)
+    expect("the file's name says the backend", code == 2 and "ends in .gguf\n" in err)
     code, out, err = run("chat", "hf:nobody/", question)
     expect("what is no reference: why", code in (2, 3) and out == "" and "hf:nobody/" in err)
     program = os.path.join(BUILD, "examples", "fetch")
@@ -336,6 +336,8 @@ def check_pictures():
     expect("the token is not sent with a picture", all(asked[3] is None for asked in HUB.asked))
     code, out, err = run("describe", *at, "--allow-private", f"{HUB.url}/gone.png")
     expect("404: exit code 1", code == 1 and "CADRE_EINPUT" in err and out == "")
+    code, out, err = run("describe", *at, "--allow-private", "http://127.0.0.1:1/red.png")
+    expect("nobody at the picture's port: exit code 1", code == 1 and "UV_ECONNREFUSED" in err and out == "")
     code, out, err = run("describe", *at, "ftp://127.0.0.1/red.png")
     expect("no http: exit code 2", code == 2 and "only http and https" in err)
     references = [HUB.add("shapes/llava/model.gguf", model("CADRE_TEST_LLAVA")), HUB.add("shapes/llava/mmproj.gguf", model("CADRE_TEST_LLAVA_MMPROJ"))]
@@ -343,6 +345,8 @@ def check_pictures():
     expect("describe REFERENCE --mmproj REFERENCE", code == 0 and "red" in out)
     code, out, err = run("describe", *at, "--mmproj", references[1], picture)
     expect("--mmproj is for references", code == 2 and "--mmproj" in err)
+    code, out, err = run("describe", references[0], picture)
+    expect("and is required with one", code == 2 and "--mmproj" in err)
 
 
 def check_nothing_shown():

@@ -6,6 +6,7 @@
     X(what_is_there_is_not_asked_for)                                                                                                                          \
     X(a_commit_is_a_revision)                                                                                                                                  \
     X(a_revision_that_moves_takes_all_files_along)                                                                                                             \
+    X(a_revision_that_moves_between_two_questions)                                                                                                             \
     X(large_files_come_from_a_store_that_never_sees_the_token)                                                                                                 \
     X(a_renamed_repository_is_followed)                                                                                                                        \
     X(a_blob_of_another_revision_is_linked)                                                                                                                    \
@@ -14,6 +15,7 @@
     X(a_close_in_the_midst_leaves_nothing)                                                                                                                     \
     X(offline_asks_nobody)                                                                                                                                     \
     X(no_references_is_an_answer)                                                                                                                              \
+    X(too_many_files_are_refused)                                                                                                                              \
     X(bad_options_are_refused)
 
 #include "rig.h"
@@ -161,6 +163,24 @@ static void a_revision_that_moves_takes_all_files_along(void **state)
     assert_content(r, "hf:o/n/a", new_a);
     assert_content(r, "hf:o/n/b", new_b);
     assert_content(r, "hf:o/n@" COMMIT_1 "/a", old_a);
+    rig_end(r);
+}
+
+/* The second file's head is of before the move, and the whole of it is in the cache for that commit. */
+static void a_revision_that_moves_between_two_questions(void **state)
+{
+    (void)state;
+    rig *r = rig_begin();
+    outcome o;
+    hub_command(r, "file|o/n|main|" COMMIT_1 "|b|100|2|lfs");
+    hub_command(r, "file|o/n|main|" COMMIT_2 "|a|100|1|lfs");
+    hub_command(r, "file|o/n|main|" COMMIT_2 "|b|100|2|lfs");
+    hub_command(r, "fault|hub|HEAD|b|1|header|X-Repo-Commit|" COMMIT_1);
+    rig_open(r);
+    fetch_begin(r, &o, "hf:o/n/a", "hf:o/n/b", NULL);
+    assert_status(fetch_wait(r, &o), 0);
+    assert_contains(found(r, "hf:o/n/a"), COMMIT_2);
+    assert_contains(found(r, "hf:o/n/b"), COMMIT_2);
     rig_end(r);
 }
 
@@ -324,6 +344,21 @@ static void no_references_is_an_answer(void **state)
     assert_status(fetch_wait(r, &o), 0);
     assert_status(fetch(r, &o, "hf:o/../a"), CADRE_EINVAL);
     assert_contains(o.detail, "hf:o/../a");
+    rig_end(r);
+}
+
+static void too_many_files_are_refused(void **state)
+{
+    (void)state;
+    rig *r = rig_begin();
+    outcome o;
+    rig_open(r);
+    assert_status(fetch(r, &o, "hf:o/n/a-00001-of-01025.gguf"), CADRE_EINVAL);
+    assert_contains(o.detail, "1024 parts");
+    fetch_begin(r, &o, "hf:o/n/a-00001-of-01024.gguf", "hf:o/n/b-00001-of-01024.gguf", NULL);
+    assert_status(fetch_wait(r, &o), CADRE_EINVAL);
+    assert_contains(o.detail, "1024 files");
+    assert_int_equal(hub_log(r, NULL), 0);
     rig_end(r);
 }
 

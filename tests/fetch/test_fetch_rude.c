@@ -7,6 +7,7 @@
     X(a_file_that_stays_damaged_is_an_error)                                                                                                                   \
     X(a_wrong_old_part_is_found_out)                                                                                                                           \
     X(a_whole_old_file_that_is_wrong_goes)                                                                                                                     \
+    X(an_empty_file_of_another_hash_is_an_error)                                                                                                               \
     X(an_old_part_that_is_too_long_goes)                                                                                                                       \
     X(lengths_that_lie_are_noticed)                                                                                                                            \
     X(an_endless_body_ends)                                                                                                                                    \
@@ -156,6 +157,20 @@ static void a_whole_old_file_that_is_wrong_goes(void **state)
     assert_status(fetch(r, &o, "hf:o/n/a"), 0);
     assert_content(r, "hf:o/n/a", etag);
     assert_int_equal(hub_sent(r, "/a"), SIZE);
+    rig_end(r);
+}
+
+static void an_empty_file_of_another_hash_is_an_error(void **state)
+{
+    (void)state;
+    rig *r = rig_begin();
+    outcome o;
+    hub_file(r, "a", 0, 1, "lfs", NULL);
+    hub_command(r, "fault|hub|HEAD|a|9|etag|%064d", 7);
+    rig_open(r);
+    assert_status(fetch(r, &o, "hf:o/n/a"), CADRE_EFORMAT); /* nothing is left to come, so nothing can become better */
+    assert_contains(o.detail, "the hub promised");
+    assert_int_equal(hub_log(r, "GET", NULL), 0);
     rig_end(r);
 }
 
@@ -363,6 +378,15 @@ static void heads_that_are_no_hubs_are_refused(void **state)
         assert_status(fetch(r, &o, "hf:o/n/a"), CADRE_EFORMAT);
         assert_contains(o.detail, rows[i].word);
     }
+    static const char *const linked[] = {"X-Linked-Size", "X-Linked-Etag"};
+    hub_command(r, "switch|redirect|1");
+    for (size_t i = 0; i < COUNT(linked); i++) { /* a redirect has a length and an ETag of its own */
+        outcome o;
+        row("%s", linked[i]);
+        hub_command(r, "fault|hub|HEAD|a|1|nohead|%s", linked[i]);
+        assert_status(fetch(r, &o, "hf:o/n/a"), CADRE_EFORMAT);
+        assert_contains(o.detail, linked[i]);
+    }
     assert_int_equal(hub_log(r, "GET", NULL), 0);
     rig_end(r);
 }
@@ -406,6 +430,7 @@ static void a_token_is_in_no_text(void **state)
     r->options.token = NULL;
     hub_file(r, "a", 100, 1, "lfs", NULL);
     hub_file(r, "b", 100, 1, "lfs", NULL);
+    hub_file(r, "c", 100, 1, "lfs", NULL);
     rig_open(r);
     hub_command(r, "switch|gated|hf_F1leT0ken");
     assert_status(fetch(r, &o, "hf:o/n/a"), 0);
@@ -414,6 +439,9 @@ static void a_token_is_in_no_text(void **state)
     assert_null(strstr(o.detail, "F1leT0ken"));
     hub_command(r, "fault|hub|HEAD|b|1|status|500|X-Error-Message: Bearer hf_F1leT0ken may not");
     assert_status(fetch(r, &o, "hf:o/n/b"), 0);
+    hub_command(r, "fault|hub|HEAD|c|1|status|403|X-Error-Message: %0245dhf_F1leT0ken may not", 1); /* cut in its midst */
+    assert_status(fetch(r, &o, "hf:o/n/c"), UV_EACCES);
+    assert_null(strstr(o.detail, "hf_F1"));
     assert_null(strstr(r->log, "F1leT0ken"));
     assert_contains(r->log, "500");
     assert_int_equal(hub_log(r, "Bearer_hf_F1leT0ken", NULL), hub_log(r, NULL));

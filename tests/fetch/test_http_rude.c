@@ -9,6 +9,7 @@
     X(stalls)                                                                                                                                                  \
     X(no_connection)                                                                                                                                           \
     X(a_host_that_holds_its_loop_makes_no_stall)                                                                                                               \
+    X(nor_do_transfers_that_wait_for_their_turn)                                                                                                               \
     X(a_trickle_ends_by_its_whole_time)                                                                                                                        \
     X(too_large)                                                                                                                                               \
     X(refusals_are_bounded)                                                                                                                                    \
@@ -156,6 +157,51 @@ static void a_host_that_holds_its_loop_makes_no_stall(void **state)
     assert_status(c.error, 0);
     assert_body(&c, 0, 1000);
     call_free(&c);
+    net_end(&n);
+}
+
+typedef struct busy_host {
+    uv_prepare_t prepare;
+    call calls[6];
+    int holds;
+} busy_host;
+
+/* Once the heads of all have come, so that what comes is more than a turn's share. */
+static void hold(uv_prepare_t *prepare)
+{
+    busy_host *h = prepare->data;
+    for (size_t i = 0; i < COUNT(h->calls); i++)
+        if (!h->calls[i].heads) return;
+    if (h->holds-- > 0) uv_sleep(600);
+}
+
+/* A turn of the loop brings a part of one of them, and the host takes longer than their deadline. */
+static void nor_do_transfers_that_wait_for_their_turn(void **state)
+{
+    static busy_host h;
+    net n;
+    (void)state;
+    net_begin(&n, NULL);
+    h.holds = 3;
+    h.prepare.data = &h;
+    uv_prepare_init(&n.loop, &h.prepare);
+    uv_prepare_start(&h.prepare, hold);
+    uv_unref((uv_handle_t *)&h.prepare);
+    for (size_t i = 0; i < COUNT(h.calls); i++) {
+        call_init(&h.calls[i], &n, "/bulk/3000000");
+        h.calls[i].request.stall_timeout_ms = 500;
+        call_start(&h.calls[i]);
+    }
+    uv_run(&n.loop, UV_RUN_DEFAULT);
+    assert_true(h.holds < 0);
+    for (size_t i = 0; i < COUNT(h.calls); i++) {
+        row("call %zu", i);
+        assert_status(h.calls[i].error, 0);
+        assert_int_equal(h.calls[i].bytes, 3000000);
+        call_free(&h.calls[i]);
+    }
+    uv_close((uv_handle_t *)&h.prepare, NULL);
+    uv_run(&n.loop, UV_RUN_NOWAIT);
     net_end(&n);
 }
 

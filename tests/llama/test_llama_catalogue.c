@@ -4,6 +4,8 @@
     X(greedy_answers_are_the_references)                                                                                                                       \
     X(vectors_are_the_references)                                                                                                                              \
     X(a_task_names_a_prompt)                                                                                                                                   \
+    X(long_runs_are_refused_where_they_would_end_the_process)                                                                                                  \
+    X(pooling_and_attention_are_each_workers_own)                                                                                                              \
     X(pooling_and_attention_are_the_entrys_where_it_says_them)                                                                                                 \
     X(prompts_that_cannot_be_are_refused)                                                                                                                      \
     X(a_spoilt_key_gives_other_answers)                                                                                                                        \
@@ -458,9 +460,117 @@ static void pooling_and_attention_are_the_entrys_where_it_says_them(void **state
     outcome no = add(fx, "no", "text-embedding", "sync", name, ", \"pooling\": \"rank\"");
     assert_status(no.status, CADRE_EINVAL);
     assert_contains(no.detail, "options.pooling");
-    no = add(fx, "no", "text-to-text", "sync", file_of("CADRE_TEST_PHI_4"), ", \"causal\": true");
-    assert_status(no.status, CADRE_EINVAL);
-    assert_contains(no.detail, "options.causal is for text embedding");
+    static const struct {
+        const char *more, *says;
+    } others[] = {{", \"causal\": true", "options.causal is for text embedding"},
+                  {", \"causal\": false", "options.causal is for text embedding"},
+                  {", \"pooling\": \"mean\"", "options.pooling is for text embedding"},
+                  {", \"mmproj\": \"no-such-file.gguf\"", "options.mmproj is for vision models"}};
+    for (size_t i = 0; i < COUNT(others); i++) {
+        row("%s", others[i].more);
+        no = add(fx, "no", "text-to-text", "sync", file_of("CADRE_TEST_PHI_4"), others[i].more);
+        assert_status(no.status, CADRE_EINVAL);
+        assert_contains(no.detail, others[i].says);
+    }
+    remove(name);
+    fixture_end(fx);
+}
+
+/* Another name for how the tokenizer cuts words, as long as its own, for which the engine uses std::regex. */
+static void write_regex(const char *path, const char *name)
+{
+    static const char key[] = "tokenizer.ggml.pre";
+    char value[17];
+    write_spoilt(path, name, "qwen2.pooling_type", 3 /* last */);
+    FILE *file = fopen(name, "r+b");
+    assert_non_null(file);
+    char byte;
+    for (size_t at = 0; at < strlen(key);) {
+        assert_int_equal(fread(&byte, 1, 1, file), 1);
+        at = byte == key[at] ? at + 1 : byte == key[0];
+    }
+    assert_int_equal(fread(value, 1, sizeof value, file), sizeof value); /* type, length, text */
+    assert_memory_equal(value + 12, "qwen2", 5);
+    assert_int_equal(fseek(file, -5, SEEK_CUR), 0);
+    assert_int_equal(fwrite("youtu", 1, 5, file), 5);
+    fclose(file);
+}
+
+static void long_runs_are_refused_where_they_would_end_the_process(void **state)
+{
+    (void)state;
+    static const char name[] = "catalogue-regex.gguf";
+    static const struct {
+        const char *what, *unit;
+        size_t count;
+        int status;
+    } cases[] = {{"letters", "a", 8193, CADRE_EINPUT},
+                 {"as many as may be", "a", 8192, CADRE_ETOOLONG},
+                 {"spaces", " ", 8193, CADRE_EINPUT},
+                 {"signs", "!", 8193, CADRE_EINPUT},
+                 {"slashes and lines", "/\n", 4100, CADRE_EINPUT},
+                 {"letters of two bytes", "\xC3\xA9", 8193, CADRE_EINPUT},
+                 {"words", "aaaaaaaa ", 1100, CADRE_ETOOLONG},
+                 {"far too many", "a", 1000000, CADRE_ETOOLONG}};
+    fixture *fx = registered();
+    write_regex(file_of(GTE->variable), name);
+    must_add(fx, "regex", "text-embedding", "async", name, ", \"context_length\": 2048");
+    must_add(fx, "own code", "text-embedding", "async", file_of(GTE->variable), ", \"context_length\": 2048");
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        row("%s", cases[i].what);
+        size_t length = strlen(cases[i].unit);
+        char *text = calloc(cases[i].count, length + 1);
+        const char *given_text = text;
+        assert_non_null(text);
+        for (size_t k = 0; k < cases[i].count; k++) memcpy(text + k * length, cases[i].unit, length);
+        embed(fx, "regex", &given_text, 1, NULL);
+        assert_status(given.status, cases[i].status);
+        if (cases[i].status == CADRE_EINPUT) assert_contains(given.detail, "in a row, from its byte 0 on");
+        embed(fx, "own code", &given_text, 1, NULL);
+        assert_status(given.status, CADRE_ETOOLONG);
+        free(text);
+    }
+    remove(name);
+    fixture_end(fx);
+}
+
+static double likeness(fixture *fx, const char *key, const expected *of)
+{
+    embed(fx, key, &of->text, 1, NULL);
+    assert_status(given.status, 0);
+    return cosine(given.values, of->vector, GTE->width);
+}
+
+/* Around one copy of the weights, whose options say something else, or nothing. */
+static void pooling_and_attention_are_each_workers_own(void **state)
+{
+    (void)state;
+    static const char name[] = "catalogue-shared.gguf";
+    fixture *fx = chat_begin();
+    expected of = expected_row(GTE, 4);
+    cadre_llama_options options;
+    cadre_weights_future *weights;
+    cadre_text_to_text_loader chat;
+    spawned worker;
+    write_unsaid(file_of(GTE->variable), name);
+    options = chat_options(name);
+    options.context_length = 1024;
+    options.pooling = "cls";
+    assert_status(cadre_llama_weights(fx->pool, &options, NULL, &weights), 0);
+    options.pooling = NULL;
+    chat_spawn_embedding(fx, &worker, "as the weights", &options, weights);
+    assert_status(worker.status, 0);
+    options.pooling = "last";
+    chat_spawn_embedding(fx, &worker, "pooling", &options, weights);
+    assert_status(worker.status, 0);
+    options.causal = 0;
+    chat_spawn_embedding(fx, &worker, "both", &options, weights);
+    assert_status(worker.status, 0);
+    assert_true(likeness(fx, "as the weights", &of) < LIKE);
+    assert_true(likeness(fx, "pooling", &of) < LIKE);
+    assert_true(likeness(fx, "both", &of) >= LIKE);
+    assert_status(cadre_llama_text_to_text_shared(weights, &options, &chat), CADRE_EINVAL);
+    cadre_weights_future_release(weights);
     remove(name);
     fixture_end(fx);
 }
@@ -484,6 +594,14 @@ static void prompts_that_cannot_be_are_refused(void **state)
         options.prompt_count = cases[i].count;
         assert_status(cadre_llama_text_embedding(&options, &loader), CADRE_EINVAL);
     }
+    options.prompts = NULL;
+    options.prompt_count = 0;
+    options.pooling = "mean";
+    assert_status(cadre_llama_text_to_text(&options, &chat), CADRE_EINVAL);
+    options.pooling = NULL;
+    options.causal = 1;
+    assert_status(cadre_llama_text_to_text(&options, &chat), CADRE_EINVAL);
+    options.causal = CADRE_DEFAULT;
     options.prompts = good;
     options.prompt_count = 1;
     assert_status(cadre_llama_text_to_text(&options, &chat), CADRE_EINVAL);

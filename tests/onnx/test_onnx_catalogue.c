@@ -12,6 +12,8 @@
     X(long_texts_are_refused_or_cut_before_their_end_token)                                                                                                    \
     X(a_long_context_fits_into_the_memory_of_a_text)                                                                                                           \
     X(names_of_special_tokens_are_text)                                                                                                                        \
+    X(long_runs_are_refused_where_they_would_end_the_process)                                                                                                  \
+    X(the_estimate_covers_narrow_models)                                                                                                                       \
     X(the_last_token_is_pooled)                                                                                                                                \
     X(damaged_tokenizers_fail_the_load)                                                                                                                        \
     X(tokenizers_cut_short_fail_the_load)
@@ -398,6 +400,104 @@ static void prompts_are_checked(void **state)
     fixture_end(fx);
 }
 
+/* ---- long runs ---- */
+
+/* A copy whose words are cut in another way; the file is one of a vocabulary alone, so nothing behind it has to be aligned. */
+static void write_pre(const char *from, const char *to, const char *pre)
+{
+    static const char key[] = "tokenizer.ggml.pre", own[] = "qwen2";
+    static char bytes[1 << 20];
+    FILE *file = fopen(from, "rb");
+    assert_non_null(file);
+    size_t length = fread(bytes, 1, sizeof bytes, file), at = 0;
+    fclose(file);
+    assert_true(length < sizeof bytes);
+    while (at + sizeof key + 16 < length && memcmp(bytes + at, key, strlen(key)) != 0) at++;
+    at += strlen(key) + 12;
+    assert_true(at + 5 < length);
+    assert_memory_equal(bytes + at, own, 5);
+    bytes[at - 8] = (char)strlen(pre); /* the least byte of its length */
+    file = fopen(to, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, at, file), at);
+    assert_int_equal(fwrite(pre, 1, strlen(pre), file), strlen(pre));
+    assert_int_equal(fwrite(bytes + at + 5, 1, length - at - 5, file), length - at - 5);
+    fclose(file);
+}
+
+static void long_runs_are_refused_where_they_would_end_the_process(void **state)
+{
+    (void)state;
+    static const char name[] = "onnx-regex.gguf";
+    static char letters[200001];
+    const model *m = &models[1];
+    if (!RUNNABLE(m)) skip();
+    const char *text = letters;
+    fixture *fx = ask_begin();
+    cadre_onnx_options options = options_of(m);
+    ask_spawned(fx, "own code", true, &options);
+    write_pre(path_of(m->vocabulary), name, "tekken"); /* for which the engine uses std::regex */
+    options.vocabulary = name;
+    options.context_length = 32768;
+    ask_spawned(fx, "regex", true, &options);
+    for (int truncate = 0; truncate < 2; truncate++) {
+        row("%d", truncate);
+        memset(letters, 'a', sizeof letters - 1);
+        ask_task(fx, &replies[0], "regex", NULL, &text, 1, truncate);
+        ask_wait(fx, &replies[0]);
+        assert_status(replies[0].status, CADRE_EINPUT);
+        assert_contains(replies[0].detail, "in a row");
+    }
+    for (size_t i = 8192; i < sizeof letters - 1; i += 8193) letters[i] = ' ';
+    ask_task(fx, &replies[0], "regex", NULL, &text, 1, 0);
+    ask_wait(fx, &replies[0]);
+    assert_status(replies[0].status, CADRE_ETOOLONG);
+    memset(letters, 'a', sizeof letters - 1);
+    ask_task(fx, &replies[0], "own code", NULL, &text, 1, 1);
+    ask_answered(fx, &replies[0]);
+    unlink(name);
+    fixture_end(fx);
+}
+
+/* ---- memory ---- */
+
+/* What `open` says, against what is charged once a worker was measured; their heads are of 16 numbers, which no header tells. */
+static void the_estimate_covers_narrow_models(void **state)
+{
+    (void)state;
+    const cadre_backend *backend = cadre_onnx_backend();
+    static const char *const devices[] = {"host"};
+    fixture *fx = ask_registered();
+    for (size_t m = 1; m < COUNT(models); m++) {
+        if (!RUNNABLE(&models[m])) continue;
+        row("%s", models[m].name);
+        cadre_option_value values[32] = {0};
+        cadre_backend_entry entry = {.size = sizeof entry, .key = "m", .capability = CADRE_TEXT_EMBEDDING, .options = values};
+        void *self = NULL;
+        const char *text = "a";
+        entry.device_names = devices;
+        entry.device_count = 1;
+        values[0] = (cadre_option_value){.given = 1, .string = path_of(models[m].file)};
+        values[1] = (cadre_option_value){.given = 1, .string = path_of(models[m].vocabulary)};
+        values[4] = (cadre_option_value){.given = 1, .integer = 2048};
+        assert_string_equal(backend->options[4].name, "context_length");
+        assert_status(backend->open(backend, &entry, &self), 0);
+        backend->close(self);
+        uint64_t estimate = entry.needs[0].weights_bytes + entry.needs[0].worker_bytes;
+        outcome added = ask_add(fx, "/",
+                                "{\"models\": [{\"key\": \"%s\", \"capability\": \"text-embedding\", \"backend\": \"onnx\", \"options\": {\"path\": \"%s\", "
+                                "\"vocabulary\": \"%s\", \"context_length\": 2048}}]}",
+                                models[m].name, values[0].string, values[1].string);
+        if (added.status < 0) fail_msg("%s", added.detail);
+        ask_task(fx, &replies[0], models[m].name, NULL, &text, 1, 0);
+        ask_answered(fx, &replies[0]);
+        uint64_t measured = ask_entry(fx, models[m].name).resident_bytes;
+        print_message("estimate %llu, measured %llu\n", (unsigned long long)estimate, (unsigned long long)measured);
+        assert_true(measured <= estimate && measured > estimate / 4);
+    }
+    fixture_end(fx);
+}
+
 /* ---- tokenizers ---- */
 
 static void workers_use_one_tokenizer_at_once(void **state)
@@ -598,6 +698,12 @@ static void damaged_tokenizers_fail_the_load(void **state)
         row("%s → %s", cases[i].text, cases[i].other);
         damage(path_of(m->vocabulary), "damaged.gguf", cases[i].text, cases[i].other, cases[i].which, SIZE_MAX);
         assert_refused(fx, m, cases[i].says);
+    }
+    static const char *const raw[] = {"whitespace", "gemma4", "sarvam-moe"};
+    for (size_t i = 0; i < COUNT(raw); i++) {
+        row("%s", raw[i]);
+        write_pre(path_of(models[1].vocabulary), "damaged.gguf", raw[i]);
+        assert_refused(fx, &models[1], raw[i]);
     }
     unlink("damaged.gguf");
     fixture_end(fx);

@@ -116,6 +116,9 @@ int cadre__llama_file_measure(const struct gguf_context *gguf, const char *path,
  * detail that names the path. */
 int cadre__llama_file_read(const cadre__llama_options *options, cadre__llama_facts *out, char *detail, size_t detail_size);
 
+/* Pooling and attention become the options' where they say so: of a worker around shared weights, too. */
+void cadre__llama_facts_override(cadre__llama_facts *facts, const cadre__llama_options *options);
+
 /* The path of part `index` of a file that is named `path` and has `parts` parts. CADRE_EFORMAT: it is not named as the first of them, or too long. */
 int cadre__llama_part_path(const char *path, int32_t parts, int32_t index, char *out, size_t size);
 
@@ -138,6 +141,7 @@ struct cadre__llama_weights {
     const struct llama_vocab *vocab;
     int32_t token_count;   /* of the vocabulary */
     int32_t longest_piece; /* bytes of the longest token's text */
+    int32_t run_rule;      /* cadre__run_rule */
     cadre__llama_facts facts;
 };
 
@@ -165,8 +169,10 @@ struct cadre__llama_tokens {
 
 /* Any thread. CADRE_EINPUT: not UTF-8; CADRE_ETOOLONG: of so many bytes it cannot have as few as `limit` tokens. */
 int cadre__llama_text_check(const cadre__llama_weights *weights, cadre_op *op, const char *text, size_t length, int32_t limit);
+/* Any thread. CADRE_EINPUT: so many characters of one kind in a row that the engine would run out of stack. Of UTF-8. */
+int cadre__llama_runs_check(const cadre__llama_weights *weights, cadre_op *op, const char *text, size_t length);
 /* Any thread. Fails with CADRE_ETOOLONG before reading a text that cannot have as few as `limit` tokens, unless `truncate`: then so much of the text is read
- * that at least `limit` tokens come out. CADRE_EINPUT: not UTF-8; CADRE_ENOMEM. */
+ * that at least `limit` tokens come out. CADRE_EINPUT: not UTF-8, or as cadre__llama_runs_check; CADRE_ENOMEM. */
 int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate,
                           cadre__llama_tokens *out);
 void cadre__llama_tokens_clear(cadre__llama_tokens *tokens);

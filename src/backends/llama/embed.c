@@ -13,6 +13,7 @@ typedef struct embedder {
     bool owns_weights;
     bool prepared; /* the context is there */
     cadre__llama_options *options;
+    cadre__llama_facts facts; /* the weights', with this worker's pooling and attention */
     int32_t context_length;
     int32_t max_batch;
     int32_t dimension;
@@ -163,9 +164,9 @@ static struct llama_context_params context_params(const embedder *self)
     params.n_seq_max = (uint32_t)self->max_batch;
     params.kv_unified = true; /* the texts of a batch share its tokens as they need them */
     params.embeddings = true;
-    int32_t pooling = self->weights->facts.pooling;
+    int32_t pooling = self->facts.pooling;
     params.pooling_type = pooling <= LLAMA_POOLING_TYPE_NONE ? LLAMA_POOLING_TYPE_MEAN : (enum llama_pooling_type)pooling;
-    if (!self->weights->facts.encoder) params.attention_type = self->weights->facts.causal ? LLAMA_ATTENTION_TYPE_CAUSAL : LLAMA_ATTENTION_TYPE_NON_CAUSAL;
+    if (!self->facts.encoder) params.attention_type = self->facts.causal ? LLAMA_ATTENTION_TYPE_CAUSAL : LLAMA_ATTENTION_TYPE_NON_CAUSAL;
     return params;
 }
 
@@ -222,7 +223,9 @@ int cadre__llama_embedder_create(cadre_load_context *context, cadre__llama_weigh
     self->owns_weights = owned;
     self->dimension = llama_model_n_embd_out(weights->model);
     self->max_batch = (*options)->slots == CADRE_DEFAULT ? CADRE__LLAMA_EMBEDDING_SLOTS : (*options)->slots;
-    int rc = cadre__llama_check(&weights->facts, *options, CADRE_TEXT_EMBEDDING, &self->context_length, detail, sizeof(detail));
+    self->facts = weights->facts;
+    cadre__llama_facts_override(&self->facts, *options);
+    int rc = cadre__llama_check(&self->facts, *options, CADRE_TEXT_EMBEDDING, &self->context_length, detail, sizeof(detail));
     if (rc < 0) {
         destroy(self);
         return cadre_load_fail(context, rc, "%s", detail);

@@ -109,24 +109,30 @@ static int copy_options(const cadre_option_value *values, cadre__llama_options *
     return rc;
 }
 
-/* Pooling, attention, prompts, and the second file of a vision model, which others may not name. */
-static int look_at_tower(const entry *self, const cadre__llama_facts *facts, cadre__llama_mmproj *mmproj, char *detail, size_t detail_size)
+/* Options that other capabilities have; looked at before the file, which they would seem to change. */
+static int check_capability(const entry *self, char *detail, size_t detail_size)
 {
-    char reason[480];
     const cadre__llama_options *options = self->options;
     const char *wrong = options->prompt_count > 0           ? "prompts are"
                         : options->pooling != CADRE_DEFAULT ? "pooling is"
                         : options->causal != CADRE_DEFAULT  ? "causal is"
                                                             : NULL;
-    if (wrong && self->capability != CADRE_TEXT_EMBEDDING) {
-        snprintf(detail, detail_size, "options.%s for text embedding; this entry is %s", wrong, cadre_capability_name(self->capability));
-        return CADRE_EINVAL;
+    const char *whose = "text embedding";
+    if (self->capability == CADRE_TEXT_EMBEDDING) wrong = NULL;
+    if (!wrong && options->mmproj && self->capability != CADRE_VISION) {
+        wrong = "mmproj is";
+        whose = "vision models";
     }
-    if (self->capability != CADRE_VISION) {
-        if (!self->options->mmproj) return CADRE_OK;
-        snprintf(detail, detail_size, "options.mmproj is for vision models; this entry is %s", cadre_capability_name(self->capability));
-        return CADRE_EINVAL;
-    }
+    if (!wrong) return CADRE_OK;
+    snprintf(detail, detail_size, "options.%s for %s; this entry is %s", wrong, whose, cadre_capability_name(self->capability));
+    return CADRE_EINVAL;
+}
+
+/* The second file of a vision model. */
+static int look_at_tower(const entry *self, const cadre__llama_facts *facts, cadre__llama_mmproj *mmproj, char *detail, size_t detail_size)
+{
+    char reason[480];
+    if (self->capability != CADRE_VISION) return CADRE_OK;
     int rc = cadre__llama_mmproj_check(self->options, facts, mmproj, reason, sizeof(reason));
     if (rc < 0) snprintf(detail, detail_size, "options.mmproj: %s", reason);
     return rc;
@@ -140,7 +146,8 @@ static int look(entry *self, cadre_backend_entry *out)
     cadre__llama_mmproj mmproj = {0};
     int32_t context_length;
     char reason[320];
-    int rc = cadre__llama_file_read(self->options, &facts, out->detail, sizeof(out->detail));
+    int rc = check_capability(self, out->detail, sizeof(out->detail));
+    if (rc == CADRE_OK) rc = cadre__llama_file_read(self->options, &facts, out->detail, sizeof(out->detail));
     if (rc < 0) return rc;
     rc = cadre__llama_check(&facts, self->options, self->capability, &context_length, reason, sizeof(reason));
     if (rc < 0) {

@@ -248,6 +248,12 @@ static int add_parts(const struct gguf_context *gguf, const char *path, cadre__l
     return CADRE_OK;
 }
 
+void cadre__llama_facts_override(cadre__llama_facts *facts, const cadre__llama_options *options)
+{
+    if (options->pooling != CADRE_DEFAULT) facts->pooling = options->pooling;
+    if (options->causal != CADRE_DEFAULT && !facts->encoder) facts->causal = options->causal != 0;
+}
+
 int cadre__llama_file_read(const cadre__llama_options *options, cadre__llama_facts *out, char *detail, size_t detail_size)
 {
     struct gguf_init_params params = {.no_alloc = true, .ctx = NULL};
@@ -263,8 +269,7 @@ int cadre__llama_file_read(const cadre__llama_options *options, cadre__llama_fac
     if (rc == CADRE_OK) rc = cadre__llama_file_measure(gguf, path, out->file_bytes, &out->tensor_bytes, detail, detail_size);
     if (rc == CADRE_OK) rc = add_parts(gguf, path, out, detail, detail_size);
     gguf_free(gguf);
-    if (options->pooling != CADRE_DEFAULT) out->pooling = options->pooling;
-    if (options->causal != CADRE_DEFAULT && !out->encoder) out->causal = options->causal != 0;
+    cadre__llama_facts_override(out, options);
     return rc;
 }
 

@@ -23,10 +23,11 @@ static void source_release(void *data)
     free(from);
 }
 
-/* A vision model needs a tower, and others have none; only text embedding has prompts. */
+/* A vision model needs a tower, and others have none; only text embedding has prompts, a pooling and a choice of attention. */
 static bool fits(const cadre__llama_options *options, cadre_capability capability)
 {
-    return (options->mmproj != NULL) == (capability == CADRE_VISION) && (options->prompt_count == 0 || capability == CADRE_TEXT_EMBEDDING);
+    bool embeds = options->prompt_count > 0 || options->pooling != CADRE_DEFAULT || options->causal != CADRE_DEFAULT;
+    return (options->mmproj != NULL) == (capability == CADRE_VISION) && (!embeds || capability == CADRE_TEXT_EMBEDDING);
 }
 
 static int source_create(const cadre_llama_options *options, cadre_weights_future *weights, cadre_capability capability, source **out)
@@ -63,9 +64,10 @@ static int host_options(cadre_load_context *context, const cadre_weights *shared
     if (rc < 0 || fits(*out, capability)) return rc;
     cadre__llama_options_destroy(*out);
     *out = NULL;
-    return cadre_load_fail(context, CADRE_EINVAL,
-                           "cadre_llama_options: mmproj is for vision models, which need it, and prompts are for text embedding; this one is %s",
-                           cadre_capability_name(capability));
+    return cadre_load_fail(
+        context, CADRE_EINVAL,
+        "cadre_llama_options: mmproj is for vision models, which need it; prompts, pooling and causal are for text embedding; this one is %s",
+        cadre_capability_name(capability));
 }
 
 /* ---- text-to-text ---- */

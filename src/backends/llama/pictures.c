@@ -213,6 +213,7 @@ int cadre__llama_vision_prompt(cadre__llama_vision *vision, cadre_op *op, const 
     *chunks = NULL;
     if (rc == CADRE_OK)
         rc = cadre__llama_text_check(vision->weights, op, text, strlen(text) - input->image_count * strlen(CADRE__LLAMA_MARKER), context_length);
+    if (rc == CADRE_OK) rc = cadre__llama_runs_check(vision->weights, op, text, strlen(text));
     if (rc == CADRE_OK) rc = tokenize(vision, op, text, input, chunks);
     free(owned);
     if (rc == CADRE_OK) rc = take_chunks(vision, op, *chunks, input->image_count, context_length, tokens, spans);

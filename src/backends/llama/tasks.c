@@ -51,8 +51,8 @@ static void list_names(const cadre__llama_options *options, char *out, size_t si
     out[0] = '\0';
     for (size_t i = 0; i < options->prompt_count; i++) {
         const char *name = options->prompts[i].name;
-        if (strlen(name) + 8 > size - used) {
-            snprintf(out + used, size - used, ", …");
+        if (strlen(name) + 10 > size - used) { /* with what is put around it, and what says that there are more */
+            snprintf(out + used, size - used, "%s…", i > 0 ? ", " : "");
             return;
         }
         used += (size_t)snprintf(out + used, size - used, "%s\"%s\"", i > 0 ? ", " : "", name);

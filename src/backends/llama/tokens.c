@@ -1,4 +1,5 @@
 /* Text to tokens. */
+#include "../runs.h"
 #include "backend.h"
 
 #include <stdlib.h>
@@ -36,6 +37,14 @@ int cadre__llama_text_check(const cadre__llama_weights *weights, cadre_op *op, c
                          length / (size_t)weights->longest_piece, limit);
 }
 
+int cadre__llama_runs_check(const cadre__llama_weights *weights, cadre_op *op, const char *text, size_t length)
+{
+    size_t at = cadre__run_find((cadre__run_rule)weights->run_rule, text, length);
+    if (at == length) return CADRE_OK;
+    return cadre_op_fail(op, CADRE_EINPUT, "the text has more than %d characters of one kind in a row, from its byte %zu on, which the tokenizer does not take",
+                         CADRE__RUN_MAX, at);
+}
+
 int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, const char *text, int32_t limit, bool special, bool truncate,
                           cadre__llama_tokens *out)
 {
@@ -46,6 +55,8 @@ int cadre__llama_tokenize(const cadre__llama_weights *weights, cadre_op *op, con
     if (rc < 0) return rc;
     if (length > most && keeps_every_byte(weights)) length = code_point_start(text, most);
     if (length > INT32_MAX) return cadre_op_fail(op, CADRE_ETOOLONG, "the text has %zu bytes; the engine takes %d", length, INT32_MAX);
+    rc = cadre__llama_runs_check(weights, op, text, length);
+    if (rc < 0) return rc;
     for (;;) {
         int32_t count = llama_tokenize(weights->vocab, text, (int32_t)length, out->at, out->capacity, true, special);
         if (count >= 0) {

@@ -1,7 +1,9 @@
 /* Weights: a file's model, loaded on a loader thread. */
+#include "../runs.h"
 #include "backend.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define DETAIL_SIZE 480
 
@@ -25,6 +27,22 @@ static int32_t longest_piece(const struct llama_vocab *vocab, int32_t token_coun
     return longest;
 }
 
+static int32_t run_rule(const struct llama_model *model, const struct llama_vocab *vocab)
+{
+    char pre[64] = "";
+    if (llama_vocab_type(vocab) != LLAMA_VOCAB_TYPE_BPE) return CADRE__RUN_ANY;
+    if (llama_model_meta_val_str(model, "tokenizer.ggml.pre", pre, sizeof(pre)) < 0) pre[0] = '\0';
+    return (int32_t)cadre__run_rule_of(pre);
+}
+
+/* Words of raw text, which only the engine's tokenizer "whitespace" finds: with "gpt2" it aborts at two spaces in a row. */
+static bool cuts_raw_text(const struct llama_model *model)
+{
+    char kind[32], pre[32];
+    return llama_model_meta_val_str(model, "tokenizer.ggml.model", kind, sizeof(kind)) >= 0 && strcmp(kind, "gpt2") == 0 &&
+           llama_model_meta_val_str(model, "tokenizer.ggml.pre", pre, sizeof(pre)) >= 0 && strcmp(pre, "whitespace") == 0;
+}
+
 static int read_model(cadre_load_context *context, const cadre__llama_options *options, cadre__llama_weights *weights)
 {
     struct llama_model_params params = llama_model_default_params();
@@ -41,6 +59,9 @@ static int read_model(cadre_load_context *context, const cadre__llama_options *o
     if (llama_vocab_type(weights->vocab) == LLAMA_VOCAB_TYPE_NONE || weights->token_count < 1)
         return cadre_load_fail(context, CADRE_EFORMAT, "%s: has no vocabulary", options->path);
     weights->longest_piece = longest_piece(weights->vocab, weights->token_count);
+    if (cuts_raw_text(weights->model))
+        return cadre_load_fail(context, CADRE_EFORMAT, "%s: its tokenizer is \"gpt2\" and cuts words as \"whitespace\"", options->path);
+    weights->run_rule = run_rule(weights->model, weights->vocab);
     return CADRE_OK;
 }
 

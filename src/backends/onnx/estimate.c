@@ -6,11 +6,11 @@
 #define BASE_BYTES (UINT64_C(4) << 20) /* a session's graph and kernels, a worker's run options and tables */
 
 /* The engine keeps the residual, queries, keys, values and the two ends of the feed-forward (four times the width) of one layer, and the scores of attention
- * for each head, of at least 32 numbers, before and after the softmax. Measured on BERT of width 384 with 12 heads: 6.4 floats of its width for a token and 20
- * for a pair of tokens; on a vision tower of width 768: 13.4 for a token. */
+ * for each head, of at least 32 numbers (narrow models have four heads all the same), before and after the softmax. Measured on BERT of width 384 with 12
+ * heads: 6.4 floats of its width for a token and 20 for a pair of tokens; on a vision tower of width 768: 13.4 for a token. */
 static void layer_cost(double width, double *token, double *pair)
 {
-    double heads = width / 32.0 < 1.0 ? 1.0 : width / 32.0;
+    double heads = width / 32.0 < 4.0 ? 4.0 : width / 32.0;
     *token = 4.0 * 14.0 * width;
     *pair = 4.0 * 2.0 * heads;
 }

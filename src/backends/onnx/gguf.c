@@ -9,6 +9,8 @@
  * Who listens later takes it over, and a failure is then told without the engine's own words. */
 #include "backend.h"
 
+#include "../runs.h"
+
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,6 +27,7 @@ struct cadre__onnx_gguf {
     struct llama_model *model;
     const struct llama_vocab *vocab;
     size_t longest; /* bytes of a token */
+    cadre__run_rule run_rule;
 };
 
 /* ---- the engine's log ---- */
@@ -154,6 +157,10 @@ static int check(header *h)
         return wrong(h, "its tokenizer is \"%.64s\"; it may be \"llama\" (SentencePiece) or \"gpt2\" (byte-level BPE); for WordPiece name a vocab.txt", kind);
     int64_t merges = find_texts(h, "tokenizer.ggml.merges");
     if (pairs && merges < 0) return wrong(h, "its tokenizer has no merges");
+    /* Raw text instead of bytes that are written as letters: the engine aborts at two spaces in a row. */
+    const char *pre = find_text(h, "tokenizer.ggml.pre");
+    if (strcmp(pre, "whitespace") == 0 || strcmp(pre, "gemma4") == 0 || strcmp(pre, "sarvam-moe") == 0)
+        return wrong(h, "its tokenizer cuts words as \"%s\" does, which is not supported here", pre);
     for (size_t i = 0; pairs && i < gguf_get_arr_n(h->gguf, merges); i++) h->bytes += strlen(gguf_get_arr_str(h->gguf, merges, i)) + 96;
     int rc = check_words(h);
     return rc == CADRE_OK && pieces ? check_bytes(h) : rc;
@@ -183,14 +190,19 @@ static bool lacks(bool added, llama_token token)
 
 static int load(const header *h, cadre__onnx_gguf *self)
 {
+    static ggml_backend_dev_t none[] = {NULL}; /* the engine's list of devices has no lock, and the llama backend may be filling it on another thread */
     struct llama_model_params params = llama_model_default_params();
     params.vocab_only = true;
+    params.devices = none;
     self->model = llama_model_load_from_file(h->path, params);
     if (!self->model) return wrong(h, "llama.cpp does not take its vocabulary: %s", said[0] ? said : "it said nothing");
     self->vocab = llama_model_get_vocab(self->model);
     if (lacks(llama_vocab_get_add_bos(self->vocab), llama_vocab_bos(self->vocab)) ||
         lacks(llama_vocab_get_add_eos(self->vocab), llama_vocab_eos(self->vocab)) || lacks(llama_vocab_get_add_sep(self->vocab), llama_vocab_sep(self->vocab)))
         return wrong(h, "wants a special token added and does not say which");
+    char pre[64] = "";
+    if (llama_model_meta_val_str(self->model, "tokenizer.ggml.pre", pre, sizeof(pre)) < 0) pre[0] = '\0';
+    self->run_rule = llama_vocab_type(self->vocab) == LLAMA_VOCAB_TYPE_BPE ? cadre__run_rule_of(pre) : CADRE__RUN_ANY;
     for (int32_t i = 0; i < llama_vocab_n_tokens(self->vocab); i++) {
         size_t length = strlen(llama_vocab_get_text(self->vocab, i));
         if (length > self->longest) self->longest = length;
@@ -282,6 +294,7 @@ int64_t cadre__onnx_gguf_tokenize(const cadre__onnx_gguf *self, const char *text
         for (length = most; length > 0 && ((unsigned char)text[length] & 0xC0) == 0x80; length--) {
         }
     if (length > INT32_MAX) length = INT32_MAX; /* with the longest contexts of the longest tokens; the cut is far behind the limit */
+    if (cadre__run_find(self->run_rule, text, length) < length) return CADRE_ENOTSUP;
     int64_t count = append(self, text, length, true, out);
     if (count == 0) return stand_in(self, out);
     if (count <= (int64_t)limit) return count;
@@ -296,6 +309,7 @@ int64_t cadre__onnx_gguf_count(const cadre__onnx_gguf *self, const char *text)
     cadre__onnx_tokens tokens = {0};
     size_t length = strlen(text);
     if (length > INT32_MAX || !is_utf8(text, length)) return CADRE_EINPUT;
+    if (cadre__run_find(self->run_rule, text, length) < length) return CADRE_ENOTSUP;
     int64_t count = append(self, text, length, false, &tokens);
     free(tokens.at);
     return count;

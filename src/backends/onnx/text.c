@@ -164,6 +164,8 @@ static int read_tokens(embedder *self, const call *now, cadre_op *op, const char
     out->at = tokens->count;
     int64_t count = cadre__onnx_tokenize(self->weights->tokenizer, text, self->options->lower_case, limit, now->truncate, cancelled, op, tokens);
     if (count == CADRE_EINPUT) return cadre_op_fail(op, CADRE_EINPUT, "the text is not UTF-8");
+    if (count == CADRE_ENOTSUP)
+        return cadre_op_fail(op, CADRE_EINPUT, "the text has more characters of one kind in a row than the tokenizer takes; spaces between them would help");
     if (count > (int64_t)limit && !now->truncate)
         return cadre_op_fail(op, CADRE_ETOOLONG, "the text has at least %lld tokens; the model takes %zu%s", (long long)count, limit,
                              self->longest < self->options->context_length ? " with the memory that the option text_bytes gives a text" : "");
@@ -281,6 +283,9 @@ static int count_prompts(embedder *self, cadre_load_context *context)
     for (size_t i = 0; i < options->prompt_count; i++) {
         int64_t count = cadre__onnx_tokenizer_count(self->weights->tokenizer, options->prompts[i].text, options->lower_case);
         if (count == CADRE_EINPUT) return cadre_load_fail(context, CADRE_EINVAL, "the prompt \"%.64s\" is not UTF-8", options->prompts[i].name);
+        if (count == CADRE_ENOTSUP)
+            return cadre_load_fail(context, CADRE_EINVAL, "the prompt \"%.64s\" has more characters of one kind in a row than the tokenizer takes",
+                                   options->prompts[i].name);
         if (count < 0) return (int)count;
         self->prompt_tokens[i] = (size_t)count;
     }
