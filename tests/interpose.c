@@ -121,7 +121,14 @@ FORWARD(int, nanosleep, (const struct timespec *t, struct timespec *left), (t, l
 FORWARD(int, clock_nanosleep, (clockid_t k, int flags, const struct timespec *t, struct timespec *left), (k, flags, t, left))
 FORWARD(int, usleep, (useconds_t t), (t))
 FORWARD(unsigned, sleep, (unsigned t), (t))
-FORWARD(int, poll, (struct pollfd * fds, nfds_t n, int ms), (fds, n, ms))
+/* Without a time to wait it only asks, as libcurl does. */
+int poll(struct pollfd *fds, nfds_t n, int ms)
+{
+    static _Thread_local int (*real)(struct pollfd *, nfds_t, int);
+    if (!real) *(void **)&real = next("poll");
+    if (ms != 0) seen("poll");
+    return real(fds, n, ms);
+}
 FORWARD(int, ppoll, (struct pollfd * fds, nfds_t n, const struct timespec *t, const sigset_t *s), (fds, n, t, s))
 FORWARD(int, select, (int n, fd_set *restrict r, fd_set *restrict w, fd_set *restrict e, struct timeval *restrict t), (n, r, w, e, t))
 FORWARD(int, cnd_wait, (cnd_t * c, mtx_t *m), (c, m))

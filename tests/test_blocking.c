@@ -277,7 +277,7 @@ static void plant_uv_sleep(void)
 }
 static void plant_poll(void)
 {
-    poll(NULL, 0, 0);
+    poll(NULL, 0, 1);
 }
 static void plant_futex(void)
 {

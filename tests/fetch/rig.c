@@ -110,6 +110,7 @@ void rig_close(rig *r)
 {
     r->closed = 0;
     if (!r->fx->closed) fixture_close(r->fx, NULL);
+    guard_allow_join(), guard_allow_join(); /* of the disk threads, each after its last message */
     cadre_fetcher_close(r->fetcher, on_closed, &r->closed);
     run_until_int(r->fx, &r->closed, 1);
     fixture_end(r->fx);
