@@ -21,7 +21,8 @@
 #define CADRE__HEAD_MAX (100 * 1024)    /* of an answer's head */
 #define CADRE__REFUSAL_MAX (64 * 1024)  /* of a body that is no file: of an error, of a redirect */
 #define CADRE__HTTP_BUFFER (64l * 1024) /* what libcurl reads at once */
-#define CADRE__HTTP_TURN (64 * 1024)    /* bytes of bodies in one turn of the loop */
+#define CADRE__HTTP_TURN (64 * 1024) /* bytes of bodies after which transfers rest until the next turn of the loop; what libcurl has read by then comes still  \
+                                      */
 #define CADRE__NO_TIME UINT64_MAX
 
 typedef struct cadre__lookup cadre__lookup;

@@ -123,7 +123,7 @@ void ask_until_quiet(fixture *fx, const char *key)
 
 /* ---- asking ---- */
 
-static void on_done(cadre_request *request, int status, const cadre_embeddings *result)
+void ask_on_done(cadre_request *request, int status, const cadre_embeddings *result)
 {
     reply *r = cadre_request_data(request);
     r->status = status;
@@ -154,7 +154,7 @@ void ask_texts(fixture *fx, reply *r, const char *key, const char *const *texts,
     params.texts = texts;
     params.count = count;
     params.truncate = truncate;
-    params.on_done = on_done;
+    params.on_done = ask_on_done;
     params.data = r;
     assert_status(cadre_embed(fx->pool, &params, &r->id), 0);
 }
@@ -171,7 +171,7 @@ void ask_images(fixture *fx, reply *r, const char *key, const cadre_image_input 
     params.key = key;
     params.images = images;
     params.count = count;
-    params.on_done = on_done;
+    params.on_done = ask_on_done;
     params.data = r;
     assert_status(cadre_embed_images(fx->pool, &params, &r->id), 0);
 }

@@ -50,6 +50,8 @@ typedef struct reply {
     float values[VALUES_MAX];
 } reply;
 
+/* Fills in the reply that is the request's data. */
+void ask_on_done(cadre_request *request, int status, const cadre_embeddings *result);
 void ask_texts(fixture *fx, reply *r, const char *key, const char *const *texts, size_t count, bool truncate);
 void ask_text(fixture *fx, reply *r, const char *key, const char *text);
 void ask_images(fixture *fx, reply *r, const char *key, const cadre_image_input *images, size_t count);

@@ -184,21 +184,6 @@ static void assert_alike(const record *r, const float *values, size_t dimension)
 
 /* ---- asking ---- */
 
-static void on_done(cadre_request *request, int status, const cadre_embeddings *result)
-{
-    reply *r = cadre_request_data(request);
-    r->status = status;
-    snprintf(r->detail, sizeof r->detail, "%s", cadre_request_detail(request));
-    if (result) {
-        r->count = result->count;
-        r->dimension = result->dimension;
-        r->tokens = result->tokens;
-        size_t count = result->count * result->dimension;
-        memcpy(r->values, result->values, (count < VALUES_MAX ? count : VALUES_MAX) * sizeof *r->values);
-    }
-    r->done++;
-}
-
 static void ask_task(fixture *fx, reply *r, const char *key, const char *task, const char *const *texts, size_t count, int truncate)
 {
     cadre_embed_params params = CADRE_EMBED_PARAMS_INIT;
@@ -209,7 +194,7 @@ static void ask_task(fixture *fx, reply *r, const char *key, const char *task, c
     params.count = count;
     params.task = task;
     params.truncate = truncate;
-    params.on_done = on_done;
+    params.on_done = ask_on_done;
     params.data = r;
     assert_status(cadre_embed(fx->pool, &params, &r->id), 0);
 }
